@@ -1,0 +1,54 @@
+"""Say in four parts why a learner's module cannot be imported."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from lab_services.errors import BrokenCode
+
+MOST_FRAMES = 4
+
+
+def explain_import_failure(error: BaseException, folder: str, app: str) -> BrokenCode:
+    """Return the error for the learner: only frames inside `folder` are shown, with the line that failed."""
+    if isinstance(error, SyntaxError) and _inside(error.filename or "", folder):
+        return _syntax(error, folder)
+    module, _, attribute = app.partition(":")
+    if isinstance(error, AttributeError) and getattr(error, "name", None) == attribute:
+        return BrokenCode(
+            f"{module}.py has no {attribute!r}",
+            where=f"{module}.py",
+            evidence=f"the lab serves {app}",
+            next_step=f"give {module}.py a line such as `{attribute} = FastAPI()`, or type lab.reset() to start afresh",
+        )
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _inside(f.filename, folder)][-MOST_FRAMES:]
+    where = _place(frames[-1].filename, frames[-1].lineno, folder) if frames else app
+    shown = "\n".join(f"{_place(f.filename, f.lineno, folder)}: {f.line}" for f in frames)
+    reason = "".join(traceback.format_exception_only(error)).strip()
+    return BrokenCode(
+        f"{os.path.basename(where.split(':')[0])} cannot be imported: {type(error).__name__}",
+        where=where,
+        evidence=f"{shown}\n{reason}".strip(),
+        next_step=f"mend {where} and save it: the service starts again by itself",
+    )
+
+
+def _syntax(error: SyntaxError, folder: str) -> BrokenCode:
+    where = _place(error.filename or "", error.lineno, folder)
+    line = (error.text or "").rstrip("\n")
+    caret = " " * max(0, (error.offset or 1) - 1) + "^"
+    return BrokenCode(
+        f"Python cannot read {os.path.basename(error.filename or '')}: {error.msg}",
+        where=where,
+        evidence=f"{line}\n{caret}" if line else "",
+        next_step=f"mend {where} and save it: the service starts again by itself",
+    )
+
+
+def _inside(path: str, folder: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+
+
+def _place(path: str, line: int | None, folder: str) -> str:
+    return f"{os.path.relpath(os.path.realpath(path), os.path.realpath(folder))}:{line or 1}"

@@ -1,0 +1,205 @@
+"""One service: its address, its replicas, and the balancer in front of them once there are several."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from lab_services.errors import LabError, UnknownName
+from lab_services.runtime import states
+from lab_services.runtime.logs import LogTail
+from lab_services.runtime.ports import Port
+from lab_services.runtime.processes import LauncherClient
+from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.spec_types import ServiceSpec
+from lab_services.runtime.states import ServiceState
+
+MOST_REPLICAS = 20
+BALANCER = "lab_services.runtime.balancer:app"
+
+
+class Service:
+    """Keeps one service of the running system. `program(replica)` tells how to start one of its processes."""
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        launcher: LauncherClient,
+        logs: Path,
+        program: Callable[[Service, Replica], Program],
+        replaced_by: str = "",
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.port = Port()
+        self.log = LogTail(logs / f"{spec.name}.log")
+        self.restarts = 0
+        self.edit_error: LabError | None = None
+        self.note = ""
+        self.settled = asyncio.Event()
+        self.replaced_by = replaced_by
+        self._launcher = launcher
+        self._logs = logs
+        self._program = program
+        self._balancer: Replica | None = None
+        self._replicas_file = logs / f"{spec.name}.replicas.json"
+        self.replicas = [self._replica(1, self.port)]
+
+    @property
+    def url(self) -> str:
+        """Where callers reach the service; it stays the same while replicas come and go."""
+        if self.replaced_by:
+            return self.replaced_by
+        return self.replicas[0].url if self._balancer is None else self.port.url
+
+    @property
+    def state(self) -> str:
+        """The state as one word: ready as long as one replica is."""
+        if self.replaced_by:
+            return states.REPLACED
+        found = [replica.state for replica in self.replicas]
+        return states.READY if states.READY in found else found[0]
+
+    def as_state(self, edges: tuple[str, ...]) -> ServiceState:
+        """Return the fact for a view."""
+        spec = self.spec
+        notes = [self.note, self.edit_error.what if self.edit_error else "", *(r.note for r in self.replicas)]
+        if self.edit_error:
+            notes[1] += "; the version before it still serves" if self.state == states.READY else ""
+        return ServiceState(
+            name=self.name,
+            kind=spec.kind,
+            state=self.state,
+            url=self.url,
+            needs=spec.needs,
+            calls=spec.calls,
+            replicas=tuple(replica.as_state() for replica in self.replicas),
+            restarts=self.restarts,
+            note=". ".join(dict.fromkeys(note.rstrip(". ") for note in notes if note)),
+            edges=edges,
+        )
+
+    async def start(self) -> None:
+        """Start every replica that is not running; the number is the one of the lab, or of the last scale()."""
+        if self.replaced_by:
+            return
+        if len(self.replicas) < self.spec.replicas:
+            await self.scale(self.spec.replicas)
+        waiting = [r for r in self.replicas if r.state not in (states.READY, states.PAUSED)]
+        self.note = ""
+        await _all(replica.start(self._program(self, replica)) for replica in waiting)
+        await self._balance()
+
+    async def restart(self) -> None:
+        """Replace every replica, one after the other, without losing a request; start those that are down."""
+        self.note = ""
+        for replica in self.replicas:
+            if replica.state == states.PAUSED:
+                replica.resume()
+            await replica.replace(self._program(self, replica))
+        self.edit_error = None
+        self.restarts += 1
+        await self._balance()
+
+    async def scale(self, count: int) -> None:
+        """Run `count` replicas behind one address.
+
+        Raises:
+            UnknownName: `count` is not between 1 and 20.
+            LabError: a new replica could not start; those that run go on.
+        """
+        if not 1 <= count <= MOST_REPLICAS:
+            raise UnknownName(
+                f"{self.name} cannot have {count} replicas",
+                where=self.name,
+                evidence=f"between 1 and {MOST_REPLICAS} are possible",
+                next_step=f'lab.scale("{self.name}", 3)',
+            )
+        if self._balancer is None and count == 1:
+            return
+        if self._balancer is None:
+            await self._put_balancer_in_front()
+        added = [self._replica(n, Port()) for n in range(len(self.replicas) + 1, count + 1)]
+        leaving = self.replicas[count:]
+        self.replicas = [*self.replicas[:count], *added]
+        await _all(replica.start(self._program(self, replica)) for replica in added)
+        await self._balance()
+        for replica in leaving:
+            await replica.stop(states.STOPPED)
+            replica.port.release()
+
+    async def stop(self, state: str = states.STOPPED, number: int | None = None) -> None:
+        """Stop all replicas, or the one with that number; the address then refuses connections."""
+        await _all(replica.stop(state) for replica in self.chosen(number))
+        if self._balancer is not None and number is None:
+            await self._balancer.stop(state)
+
+    def chosen(self, number: int | None) -> list[Replica]:
+        """Return all replicas, or the one with that number.
+
+        Raises:
+            UnknownName: there is no such replica.
+        """
+        if number is None:
+            return self.replicas
+        found = [replica for replica in self.replicas if replica.number == number]
+        if not found:
+            raise UnknownName(
+                f"{self.name} has no replica {number}",
+                where=self.name,
+                evidence=f"replicas: {', '.join(str(r.number) for r in self.replicas)}",
+                next_step="lab.status() lists them",
+            )
+        return found
+
+    async def close(self) -> None:
+        """Stop everything and give the ports back."""
+        await self.stop()
+        for replica in self.replicas:
+            replica.port.release()
+        self.port.release()
+
+    def _replica(self, number: int, port: Port) -> Replica:
+        return Replica(self.name, number, port, self.log, self._launcher)
+
+    async def _put_balancer_in_front(self) -> None:
+        """Give replica 1 an address of its own, and the service's address to a balancer: no request is lost."""
+        first = self.replicas[0]
+        before, was_ready = first.process, first.state == states.READY
+        front, own = first.port, Port()
+        first.process, first.port, first.url = None, own, own.url
+        first.state = states.STOPPED
+        if was_ready:
+            await first.start(self._program(self, first))
+        self._balancer = Replica(f"{self.name} (balancer)", 0, front, self.log, self._launcher)
+        self._write_replicas()
+        self._balancer.process, self._balancer.state = before, states.READY if was_ready else states.STOPPED
+        if was_ready:
+            await self._balancer.replace(self._balancer_program())
+
+    async def _balance(self) -> None:
+        if self._balancer is None:
+            return
+        self._write_replicas()
+        if self._balancer.state != states.READY:
+            await self._balancer.start(self._balancer_program())
+
+    def _balancer_program(self) -> Program:
+        env = {**os.environ, "REPLICAS_FILE": str(self._replicas_file), "SERVICE_NAME": self.name}
+        return Program({"app": BALANCER}, env, self._logs, ready_seconds=10)
+
+    def _write_replicas(self) -> None:
+        fresh = self._replicas_file.with_suffix(".new")
+        fresh.write_text(json.dumps([replica.url for replica in self.replicas]))
+        os.replace(fresh, self._replicas_file)
+
+
+async def _all(actions: Iterable[Awaitable[None]]) -> None:
+    """Run all to their end, then raise the first error: one failure does not leave the others half done."""
+    results = await asyncio.gather(*actions, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,181 @@
+"""A running system: its services, who gets whose address, the weather between them, and the order of starting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab_services.errors import UnknownName
+from lab_services.runtime import states
+from lab_services.runtime.edges import Edges
+from lab_services.runtime.processes import LauncherClient, launch_mode
+from lab_services.runtime.programs import python_program, server_program, typescript_program
+from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.service import Service
+from lab_services.runtime.spec_types import ServiceSpec
+from lab_services.runtime.states import ServiceState
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one start of a system is asked for.
+
+    `replace` gives another address in place of a service, `skip` leaves services out (their addresses refuse),
+    `weather` puts a fault proxy on every edge (`calm` changes nothing until a fault is asked for).
+    """
+
+    services: Mapping[str, ServiceSpec]
+    workspace: Path
+    scratch: Path  # data and logs of the run
+    ready_seconds: float = 10.0
+    weather: str | None = None
+    seed: int = 0
+    replace: Mapping[str, str] = field(default_factory=dict)
+    skip: Sequence[str] = ()
+
+
+class System:
+    """The services of one run, started with fresh data."""
+
+    def __init__(self, run: Run, launcher: LauncherClient, env: dict[str, str]) -> None:
+        self._run = run
+        self._env = env
+        self._data = fresh_folder(run.scratch / "data")
+        logs = fresh_folder(run.scratch / "logs")
+        self.services = {
+            name: Service(spec, launcher, logs, self._program, run.replace.get(name, ""))
+            for name, spec in run.services.items()
+        }
+        self._edges = Edges(launcher, logs, run.weather, run.seed) if run.weather else None
+
+    def service(self, name: str) -> Service:
+        """Return the service with that name.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        if name in self.services:
+            return self.services[name]
+        raise UnknownName(
+            f"this system has no service {name!r}",
+            evidence="services: " + ", ".join(self.services),
+            next_step="lab.status() lists them",
+        )
+
+    def states(self) -> list[ServiceState]:
+        """Return what is known of every service, in the order of the lab."""
+        return [s.as_state(self._edges.targets_of(s.name) if self._edges else ()) for s in self.services.values()]
+
+    def data(self, name: str) -> Path:
+        """Return the folder that a service keeps its data in."""
+        return self._data / self.service(name).name
+
+    async def start(self) -> None:
+        """Start all that does not run, each as soon as what it needs is ready.
+
+        Raises:
+            LabError: the first root cause; everything that does not depend on it runs.
+        """
+        for service in self.services.values():
+            service.settled.clear()
+        if self._edges is not None and not self._edges.running:
+            edges = [(s, self.services[t]) for s in self.services.values() for t in _reached(s.spec)]
+            await self._edges.start((s.name, t.name, t.url) for s, t in edges)
+        results = await asyncio.gather(*map(self._start_one, self.services.values()), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise errors[0]
+
+    async def _start_one(self, service: Service) -> None:
+        try:
+            for name in service.spec.needs:
+                await self.services[name].settled.wait()
+            missing = [n for n in service.spec.needs if not self._can_be_relied_on(n)]
+            if service.name in self._run.skip and service.state == states.STOPPED:
+                service.note = "left out of this run"
+            elif missing:
+                service.note = f"not started, because it needs {', '.join(missing)}"
+            elif service.state not in (states.READY, states.PAUSED):
+                await self.start_service(service)
+        finally:
+            service.settled.set()
+
+    async def start_service(self, service: Service) -> None:
+        """Start one service and tell the weather where it is."""
+        await service.start()
+        if self._edges is not None:
+            await self._edges.aim(service.name, service.url)
+
+    def _can_be_relied_on(self, name: str) -> bool:
+        return name in self._run.skip or self.services[name].state in (states.READY, states.REPLACED, states.PAUSED)
+
+    async def fault(self, source: str, target: str, message: dict[str, object]) -> dict[str, object]:
+        """Ask the fault proxy on the edge from `source` to `target` for a fault."""
+        self.service(source), self.service(target)
+        if self._edges is None or target not in self._edges.targets_of(source):
+            raise UnknownName(
+                f"there is no fault proxy between {source} and {target}",
+                where=f"{source} -> {target}",
+                evidence="weather: " + (self._run.weather or "none, the services reach each other directly"),
+                next_step='start the lab with weather: lab.start(weather="calm")',
+            )
+        return await self._edges.ask({"edge": f"{source}->{target}", **message})
+
+    async def close(self) -> None:
+        """Stop every service, those that depend on others first, and give the ports back."""
+        await asyncio.gather(*(service.close() for service in self.services.values()), return_exceptions=True)
+        if self._edges is not None:
+            await self._edges.close()
+
+    def _program(self, service: Service, replica: Replica) -> Program:
+        spec = service.spec
+        data = self._data / service.name
+        data.mkdir(parents=True, exist_ok=True)
+        env = {
+            **self._env,
+            **self._addresses(spec),
+            **spec.env,
+            "DATA_DIR": str(data),
+            "SERVICE_NAME": service.name,
+            "REPLICA": str(replica.number),
+        }
+        if spec.kind == "server":
+            return server_program(spec.target, data, env, self._run.ready_seconds, replica)
+        if spec.kind == "run" and spec.target.endswith(".ts"):
+            return typescript_program(self._run.workspace / spec.target, data, env, self._run.ready_seconds, replica)
+        if spec.kind == "use" and not (BIKESHARE / f"{spec.target}.py").exists():
+            return typescript_program(BIKESHARE / f"{spec.target}.ts", data, env, self._run.ready_seconds, replica)
+        app = spec.target if spec.kind == "run" else f"lab_services.bikeshare.{spec.target}:app"
+        folder = self._run.workspace if spec.kind == "run" else data
+        cold = "cold" in (spec.launch, launch_mode())
+        return python_program(app, folder, env, self._run.ready_seconds, cold)
+
+    def _addresses(self, spec: ServiceSpec) -> dict[str, str]:
+        found = {}
+        for name in _reached(spec):
+            target = self.services[name]
+            variable = "NATS_URL" if target.spec.target == "nats" else f"{name.upper().replace('-', '_')}_URL"
+            proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
+            found[variable] = proxied or target.url
+        return found
+
+
+BIKESHARE = Path(__file__).parents[1] / "bikeshare"
+
+
+def _reached(spec: ServiceSpec) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*spec.needs, *spec.calls)))
+
+
+def fresh_folder(path: Path) -> Path:
+    """Return an empty folder at `path`; what was there is kept once, beside it, as <name>.before."""
+    before = path.with_name(path.name + ".before")
+    if path.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        os.replace(path, before)
+    path.mkdir(parents=True)
+    return path
