@@ -29,7 +29,8 @@ UNFINISHED = ".course-unfinished"  # in .venv: an installation began and has not
 FIRST_MACOS_WITH_ENVOY = 15
 PROBE_SECONDS = 60
 TERMINAL_COLUMNS = 76
-USAGE = """python3 -m lab_services open    set up, open JupyterLab at the first chapter (--no-browser: print the address)
+USAGE = """\
+python3 -m lab_services open    set up and open JupyterLab at the first chapter; --no-browser prints the address
 python3 -m lab_services test    set up and run all tests
 After the set-up `.venv/bin/course` knows more: .venv/bin/course --help"""
 
@@ -139,7 +140,7 @@ def set_up(root: Path, venv: Path, command: str) -> None:
     (venv / UNFINISHED).touch()
     wanted = venv / "requirements.txt"
     wanted.write_text("\n".join(installable(root)) + "\n")
-    print(f"Setting up: {len(installable(root))} packages; a minute or two, the log is {log}", flush=True)
+    print(f"Setting up: the packages of requirements.txt; a minute or two, the log is {log}", flush=True)
     install(["-r", str(wanted)], venv, uv, log, command)
     install(["--no-deps", "--no-build-isolation", "-e", str(root)], venv, uv, log, command)
     (venv / UNFINISHED).unlink()

