@@ -7,9 +7,9 @@ else; `concepts` reads the table of concepts from the chapters' metadata.
 Import this package only where it is used: nbformat alone takes more than a second to import.
 """
 
-from lab_services.notebooks.concepts import Concept, concept_gaps, concepts
+from lab_services.notebooks.concept_table import Concept, concept_gaps, concepts
 from lab_services.notebooks.form import normalised, read_notebook
-from lab_services.notebooks.render import RenderReport, chapter_path, processes_of, render
+from lab_services.notebooks.rendering import RenderReport, chapter_path, processes_of, render
 
 __all__ = [
     "Concept",

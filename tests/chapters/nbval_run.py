@@ -138,6 +138,8 @@ def run_notebooks(
         prepare: called with the fresh work folder before the run, to lay solutions into it.
         guarded: False runs nbval as it comes, which only the tests of the guard want.
     """
+    if not notebooks:
+        raise ValueError("no notebook to run: pytest would look for tests of its own choice")
     with surroundings() as around:
         environment = around.env(env or {})
         if prepare:

@@ -1,0 +1,78 @@
+"""The chapters: each runs from top to bottom, as a starter and with the solutions, and keeps to the style."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lab_services.notebooks import normalised, read_notebook
+from tests.chapters.nbval_run import ROOT, NbvalRun, run_notebooks
+from tests.chapters.rules import RULES, Rule, code_cells
+
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+MODES = ("starter", "solution")
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+each_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def lay_solutions(work: Path) -> None:
+    """Lay the solution of every lab into a fresh work folder."""
+    from lab_services.runtime.spec import lab_names, load_spec
+    from lab_services.runtime.workspace import lay_solution
+
+    for name in lab_names(ROOT):
+        lay_solution(load_spec(name, ROOT), work / name)
+
+
+@cache
+def run_of(mode: str) -> NbvalRun:
+    """Run all chapters once in one process: strictly on the starters, without comparing on the solutions."""
+    if mode == "starter":
+        return run_notebooks(CHAPTERS)
+    return run_notebooks(CHAPTERS, lax=True, prepare=lay_solutions)
+
+
+def test_there_are_chapters() -> None:
+    """The course starts with chapters 00 and 01, so that the tests below have something to hold."""
+    assert [path.name[:2] for path in CHAPTERS][:2] == ["00", "01"]
+
+
+@each_mode
+@each_chapter
+@pytest.mark.slow
+def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
+    """Every code cell of the chapter runs, and on the starters shows what is stored."""
+    run = run_of(mode)
+    failures = run.failures(chapter)
+    if failures:
+        pytest.fail(failures, pytrace=False)
+    ran = [cell for cell in run.cells if cell.notebook == chapter]
+    assert len(ran) == len(code_cells(read_notebook(chapter))), f"cells are missing from the run:\n{run.output}"
+
+
+@each_mode
+@pytest.mark.slow
+def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str) -> None:
+    """After the last chapter no process lives, no port is open, and no file lies outside the work folder."""
+    run = run_of(mode)
+    assert run.exit_code == 0 or any(not cell.passed for cell in run.cells), run.output
+    assert (run.processes, run.ports, run.files) == ((), (), ())
+
+
+@each_chapter
+def test_a_chapter_is_in_the_form_it_is_rendered_in(chapter: Path) -> None:
+    """`course render` would change nothing but outputs: ids, metadata and counts are as it writes them."""
+    written, wanted = chapter.read_text(encoding="utf-8"), normalised(read_notebook(chapter))
+    differs = [line for line in zip(written.splitlines(), wanted.splitlines(), strict=False) if line[0] != line[1]]
+    assert written == wanted, f"run: course render {chapter.stem[:2]}; first difference: {differs[:1]}"
+
+
+@each_chapter
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_chapter_keeps_to_the_style(chapter: Path, rule: Rule) -> None:
+    """The chapter breaks no rule of style."""
+    complaints = list(rule(chapter, read_notebook(chapter)))
+    if complaints:
+        pytest.fail(f"{rule.__doc__}\n" + "\n".join(complaints), pytrace=False)
