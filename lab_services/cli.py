@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import LabError
+
+if TYPE_CHECKING:
+    from .lab import Lab
 
 app = typer.Typer(
     help="Microservices by running them: the course from a terminal.",
@@ -81,21 +84,26 @@ def up(lab: LabName, shape: Annotated[str | None, typer.Option(help="Another sys
     """Start a lab's city here in the terminal; Ctrl-C stops it."""
     from . import open_lab
 
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)  # the same as Ctrl-C
     city = open_lab(lab, shape=shape)
-    ended = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ended)  # the end may come while the city starts; it waits for sigwait
     try:
-        try:
-            show(city.start())
-        except LabError as error:
-            show(city.status())
-            print(error, file=sys.stderr)
-        show(city.status().details())
+        _start_what_can(city)
         print("Ctrl-C stops the city.", flush=True)
-        signal.sigwait(ended)
+        signal.pause()
+    except KeyboardInterrupt:
+        print("Stopped by you.")
     finally:
         city.close()
-    print("Stopped by you.")
+
+
+def _start_what_can(city: Lab) -> None:
+    try:
+        city.start()
+    except LabError as error:
+        print(error, file=sys.stderr)  # the rest of the city stays up
+    show(city.status())
+    show(city.status().details())
 
 
 @app.command(rich_help_panel="A city")
@@ -162,8 +170,7 @@ def _saves(folder: Path) -> Any:
     import watchfiles
 
     print(f"Watching {folder}: save a file and the checks run again. Ctrl-C ends it.", flush=True)
-    for changes in watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(extra_extensions=(".ts", ".toml"))):
-        yield changes
+    yield from watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(extra_extensions=(".ts", ".toml")))
 
 
 @app.command(rich_help_panel="A task")

@@ -1,0 +1,86 @@
+"""What every test may use: a program that only the system has, and the promise that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lab_services.doctor.programs import SYSTEM_PROGRAMS, how_to_get
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "COURSE_TESTS"  # in the environment of every process that the tests start, directly or not
+QUIET_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+
+_OWN = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark this run before anything is started; a run inside a run carries both marks."""
+    own = secrets.token_hex(8)
+    os.environ[MARK] = ":".join(filter(None, [os.environ.get(MARK), own]))
+    config.stash[_OWN] = own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Assert at the very end that no process which the tests started is still there."""
+    yield
+    end = time.monotonic() + QUIET_SECONDS
+    while (left := living(pytestconfig.stash[_OWN])) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    assert not left, "left behind by the tests: " + "; ".join(left)
+
+
+def living(mark: str) -> list[str]:
+    """Return pid and command line of every other process that carries the mark of a test run."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if mark in process.environ().get(MARK, "").split(":"):
+                command = " ".join(process.cmdline())
+                if "multiprocessing.resource_tracker" not in command:  # ends with this very process
+                    found.append(f"{process.pid} {command[:160]}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def needs_program() -> Callable[..., str]:
+    """Return the function that finds a program of the system.
+
+    Where it is missing, a test is skipped with the command that installs it; under COURSE_NO_SKIPS=1 it fails.
+    """
+    return find_program
+
+
+def find_program(name: str, *, mend: str = "") -> str:
+    """Return the path of a program, or skip (or fail) with the command that installs it."""
+    known = SYSTEM_PROGRAMS.get(name)
+    path = known.path() if known else shutil.which(name)
+    if path:
+        return path
+    reason = f"{name} is not on this machine; to run this test: {mend or how_to_get(name)}"
+    if os.environ.get("COURSE_NO_SKIPS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Turn every skip into a failure where none is allowed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("COURSE_NO_SKIPS") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped where no test may be: {report.longrepr}"
+    return report
