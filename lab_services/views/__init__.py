@@ -1,0 +1,37 @@
+"""What a lab shows: small frozen objects with an HTML form and a plain-text form that say the same.
+
+Text that comes from elsewhere (names, logs, notes) is made visible and escaped. The plain form holds no port, process
+number or time unless a method is asked for it, so that the stored outputs of a notebook stay true.
+"""
+
+from __future__ import annotations
+
+from .chart import Chart
+from .charts import latency_chart, ratio_chart
+from .compare import ComparisonTable
+from .error_view import ErrorView, error_view
+from .logs import LogView
+from .predict import Outcome, Prediction, predict
+from .sequence import Message, SequenceView
+from .status import StatusView
+from .topology import TopologyView
+from .trace import TraceLine, TraceView
+
+__all__ = [
+    "Chart",
+    "ComparisonTable",
+    "ErrorView",
+    "LogView",
+    "Message",
+    "Outcome",
+    "Prediction",
+    "SequenceView",
+    "StatusView",
+    "TopologyView",
+    "TraceLine",
+    "TraceView",
+    "error_view",
+    "latency_chart",
+    "predict",
+    "ratio_chart",
+]
