@@ -47,7 +47,7 @@ def _syntax(error: SyntaxError, folder: str) -> BrokenCode:
 
 
 def _inside(path: str, folder: str) -> bool:
-    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+    return os.path.isabs(path) and os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _place(path: str, line: int | None, folder: str) -> str:

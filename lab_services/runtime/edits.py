@@ -42,7 +42,7 @@ class Edits:
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """Return time, size and inode of every source file below `folder`, by relative path; hidden folders are left out."""
+    """Return time, size and inode of every source file below `folder`, by relative path; hidden folders excepted."""
     found = {}
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)

@@ -62,6 +62,6 @@ def _bound(number: int) -> socket.socket:
             "no port could be had on this machine" if number == 0 else f"port {number} was taken by another program",
             where=f"{HOST}:{number or 'any port'}",
             evidence=str(error),
-            next_step="lab.stop() and then lab.start(): the lab asks for another port; `course doctor` looks for the cause",
+            next_step="lab.stop() and then lab.start(): it asks for another port; `course doctor` looks for the cause",
         ) from error
     return endpoint

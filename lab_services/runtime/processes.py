@@ -180,7 +180,8 @@ class LauncherClient:
             process.has_ended(status)
 
     def _everything_lost(self) -> None:
-        for waiting in [self._warm, *self._started.values()]:
+        unanswered: list[asyncio.Future[Any]] = [self._warm, *self._started.values()]
+        for waiting in unanswered:
             if not waiting.done():
                 waiting.set_exception(ConnectionError("the launcher has ended"))
         for pid in list(self._processes):

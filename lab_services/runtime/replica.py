@@ -157,7 +157,7 @@ class Replica:
     async def _until_serving(self, process: Process, program: Program) -> None:
         if "app" not in program.order:
             return
-        waits = {process.serving, process.ended}
+        waits: set[asyncio.Future[Any]] = {process.serving, process.ended}
         await asyncio.wait(waits, timeout=program.ready_seconds, return_when=asyncio.FIRST_COMPLETED)
         if process.serving.done():
             self.files = process.serving.result()

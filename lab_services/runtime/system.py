@@ -160,7 +160,8 @@ class System:
             target = self.services[name]
             variable = "NATS_URL" if target.spec.target == "nats" else f"{name.upper().replace('-', '_')}_URL"
             proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
-            found[variable] = proxied or target.url
+            found[variable] = proxied.replace("http:", "nats:") if variable == "NATS_URL" else proxied
+            found[variable] = found[variable] or target.url
         return found
 
 
