@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .chart import INK, PAPER, Chart, paper, quiet_drawing
 from .compare import ComparisonTable, three_digits
@@ -27,6 +27,7 @@ LINES = (
 )
 _PERCENTILES = (0.5, 0.9, 0.99, 0.999, 0.9999)
 _NAME_CHARACTERS = 40
+Drawn = TypeVar("Drawn")
 
 
 def latency_chart(title: str, milliseconds: Mapping[str, Sequence[float]], *, twin: str = "") -> Chart:
@@ -34,9 +35,9 @@ def latency_chart(title: str, milliseconds: Mapping[str, Sequence[float]], *, tw
 
     Raises ValueError for a series that is empty or holds something other than finite numbers from 0.
     """
-    series = {_name(name): _checked(name, values) for name, values in milliseconds.items()}
-    if not series:
+    if not milliseconds:
         raise ValueError("a latency chart needs at least one series")
+    title, series = visible(title), _named({name: _checked(name, values) for name, values in milliseconds.items()})
     with quiet_drawing():
         figure, (often, slow) = paper(title, columns=2)
         _draw_histogram(often, series)
@@ -58,7 +59,7 @@ def ratio_chart(
     """Draw ratios as bars from 0, the line of no difference at 1, and the band that `source` has published."""
     if not ratios or not all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios.values()):
         raise ValueError("a ratio chart needs ratios that are finite and not negative")
-    named = {_name(name): float(ratio) for name, ratio in ratios.items()}
+    title, named = visible(title), _named(ratios)
     with quiet_drawing():
         figure, (axes,) = paper(title, columns=1, height=1.6 + 0.5 * len(named))
         _draw_bars(axes, named, band, source)
@@ -141,10 +142,15 @@ def _bin_edges(values: Sequence[float], bins: int = 40) -> list[float]:
     return [low + at * width for at in range(bins)] + [max(high, low + bins * width)]
 
 
-def _name(name: str) -> str:
-    """Return a name for a legend; matplotlib leaves out one that begins with an underscore."""
-    shown = visible(name, _NAME_CHARACTERS)
-    return f" {shown}" if shown.startswith("_") else shown
+def _named(given: Mapping[str, Drawn]) -> dict[str, Drawn]:
+    """Give each series a name fit for a legend: matplotlib leaves out one that is empty or begins with "_"."""
+    named = {}
+    for name, value in given.items():
+        shown = visible(name, _NAME_CHARACTERS)
+        named[f" {shown}" if shown.startswith("_") else shown or "(no name)"] = value
+    if len(named) < len(given):
+        raise ValueError(f"two of these names look the same when drawn: {list(given)}")
+    return named
 
 
 def _checked(name: str, values: Sequence[float]) -> list[float]:

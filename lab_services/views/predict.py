@@ -39,9 +39,14 @@ class Prediction:
         return heading(visible(self.question)) + "".join(paragraph(line) for line in self._lines())
 
     def compare(self, measured: float | str) -> Outcome:
-        """Return the prediction beside what was measured; for a choice, `measured` is the key of the right one."""
+        """Return the prediction beside what was measured; for a choice, `measured` is the key of the right one.
+
+        Raises ValueError for a result that cannot be an answer, and when a wrong choice has no reason.
+        """
         if self.choices and measured not in {choice.key for choice in self.choices}:
             raise ValueError(f"{measured!r} is none of the choices of {self.question!r}")
+        if without := [choice.key for choice in self.choices if choice.key != measured and not choice.reason]:
+            raise ValueError(f"wrong without a reason: {without}")
         if not self.choices and isinstance(measured, str):
             raise ValueError(f"{self.question!r} asks for a number, yet {measured!r} was measured")
         return Outcome(self, measured)
