@@ -9,13 +9,14 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab_services.errors import RuntimeLost
 from lab_services.runtime.logs import LogTail
-from lab_services.runtime.ports import Port
+from lab_services.runtime.ports import HOST, Port
 from lab_services.runtime.processes import LauncherClient, Process
 
-FAULT_PROXY = "lab_services.runtime.faults:main"
+FAULT_PROXY = "lab_services.runtime.faults:run"
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 1.0
 
@@ -49,23 +50,24 @@ class Edges:
         """Start the proxy for (source, target, address of the target); the address may be empty until `aim`."""
         targets = {(source, target): url for source, target, url in edges}
         self._ports = self._ports or {edge: Port() for edge in targets}
+        listed = [{"name": f"{s}->{t}", **_place(targets[s, t])} for s, t in self._ports]
         ours, theirs = socket.socketpair()
+        env = {**os.environ, "EDGES": json.dumps(listed), "SERVICE_NAME": "weather"}
         log = self._log.pipe()
         listeners = [port.listen().fileno() for port in self._ports.values()]
-        env = {**os.environ, "SERVICE_NAME": "weather"}
         order = {"call": FAULT_PROXY, "env": env, "folder": str(self._log.path.parent)}
         self._process = await self._launcher.start(order, [log, theirs.fileno(), *listeners], None)
         os.close(log)
         theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        await self.ask({"edges": {f"{s}->{t}": targets[s, t] for s, t in self._ports}})
-        await self.ask({"edge": "*", "fault": "weather", "name": self._weather, "seed": self._seed})
+        await self.ask({"fault": "weather", "name": self._weather, "seed": self._seed})
 
     async def aim(self, target: str, url: str) -> None:
         """Tell the proxy where a target is, once it is known."""
         for origin, name in self._ports:
             if name == target:
-                await self.ask({"edge": f"{origin}->{name}", "target": url})
+                place = _place(url)
+                await self.ask({"edge": f"{origin}->{name}", "fault": "aim", **place})
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send one order to the proxy and return its acknowledgement.
@@ -95,3 +97,7 @@ class Edges:
         for port in self._ports.values():
             port.release()
 
+
+def _place(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {"host": parts.hostname or HOST, "port": parts.port or 0}

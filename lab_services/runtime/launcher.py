@@ -210,7 +210,7 @@ def run_child(order: dict[str, Any], fds: list[int]) -> int:
     if "argv" in order:
         os.execvpe(order["argv"][0], order["argv"], order["env"])
     if order.get("cold"):
-        for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, SPARE_FD) for fd in fds]):
+        for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SPARE_FD) for fd in fds]):
             os.dup2(fd, 3 + number)  # dup2 makes it inheritable
         argument = json.dumps({**{k: order[k] for k in ("app", "call") if k in order}, "sockets": len(fds)})
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), order["env"].get("PYTHONPATH")]))

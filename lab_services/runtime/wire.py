@@ -47,6 +47,8 @@ class Reader:
             return []
         except OSError:
             text, fds = b"", []
+        for fd in fds:
+            os.set_inheritable(fd, False)  # a program that is executed later must not keep a listening socket open
         self._fds.extend(fds)
         if not text:
             self.closed = True
