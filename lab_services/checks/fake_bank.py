@@ -22,7 +22,7 @@ class Hold:
     state: str = "open"
     captured_cents: int = 0
 
-    def as_json(self) -> dict[str, Any]:
+    def as_answer(self) -> dict[str, Any]:
         """Return the hold as the wallet answers it."""
         return {**self.__dict__}
 
@@ -64,7 +64,7 @@ class FakeBank(FakeService):
                     return (200, self._wallet(rider_id)) if rider_id in self.deposits else _unknown(rider_id)
                 case ["GET", "holds"]:
                     rider = call.query.get("rider_id")
-                    found = [hold.as_json() for hold in self.holds.values() if rider in (None, hold.rider_id)]
+                    found = [hold.as_answer() for hold in self.holds.values() if rider in (None, hold.rider_id)]
                     return 200, {"holds": found}
                 case ["PUT", "holds", ride_id]:
                     return self._put_hold(ride_id, call)
@@ -90,13 +90,13 @@ class FakeBank(FakeService):
         rider_id, cents = call.body["rider_id"], int(call.body["cents"])
         if (old := self.holds.get(ride_id)) is not None:
             same = (old.rider_id, old.cents) == (rider_id, cents)
-            return (200, old.as_json()) if same else (409, problem(409, "same ride, other rider or amount"))
+            return (200, old.as_answer()) if same else (409, problem(409, "same ride, other rider or amount"))
         if rider_id not in self.deposits:
             return _unknown(rider_id)
         if self.balance_cents(rider_id) < cents:
             return 402, problem(402, f"{rider_id} has not enough money")
         self.holds[ride_id] = Hold(ride_id, rider_id, cents)
-        return 201, self.holds[ride_id].as_json()
+        return 201, self.holds[ride_id].as_answer()
 
     def _change(self, method: str, ride_id: str, action: list[str], call: Call) -> Answer:
         hold = self.holds.get(ride_id)
@@ -107,7 +107,7 @@ class FakeBank(FakeService):
         if method == "PUT" and action == ["released"]:
             return self._release(hold)
         if method == "GET" and not action:
-            return 200, hold.as_json()
+            return 200, hold.as_answer()
         return 404, problem(404, f"no such address: {call}")
 
     def _capture(self, hold: Hold, cents: int) -> Answer:
@@ -118,13 +118,13 @@ class FakeBank(FakeService):
         if hold.state == "open":
             self._captured.append(hold.ride_id)
             self.holds[hold.ride_id] = replace(hold, state="captured", captured_cents=cents)
-        return 200, self.holds[hold.ride_id].as_json()
+        return 200, self.holds[hold.ride_id].as_answer()
 
     def _release(self, hold: Hold) -> Answer:
         if hold.state == "captured":
             return 409, problem(409, "the money was taken already")
         self.holds[hold.ride_id] = replace(hold, state="released")
-        return 200, self.holds[hold.ride_id].as_json()
+        return 200, self.holds[hold.ride_id].as_answer()
 
 
 def _blocked_cents(hold: Hold) -> int:

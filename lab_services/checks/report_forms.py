@@ -1,0 +1,70 @@
+"""The plain-text and the HTML form of a check report. Both say the same."""
+
+from __future__ import annotations
+
+from lab_services.checks import report as r
+from lab_services.checks.report import CheckReport, CheckRow
+from lab_services.views.html_table import TEXT, Html, badge, escape, paragraph, preformatted, table
+from lab_services.views.plain_text import text_table, visible, visible_lines
+
+NEXT = "lab.hint() shows a hint for the first check that did not pass"
+NEXT_SYNTAX = "mend that line, save the file, and check again"
+NEXT_ENVIRONMENT = "your code was not judged: mend what is named above, or type: course doctor"
+
+_COLUMNS = ("what must hold", "verdict")
+_PART_WIDTH = max(len(title) for title in r.PARTS.values()) + 2
+_SIGNS = {r.PASSED: ("\u2713", "#1b6e35"), r.FAILED: ("\u2715", "#a51d2d"), r.NOT_RUN: ("\u25cb", "#55606b")}
+
+
+def report_text(report: CheckReport) -> str:
+    """Return the headline, a row per check, the six parts of each failure, and what to type next."""
+    lines = [report.headline]
+    lines += text_table(_COLUMNS, [(visible(row.behaviour), row.words) for row in report.rows]).splitlines()
+    for row in _failures(report):
+        lines += ["", f"{visible(row.behaviour)} ({row.check}) {row.words}"]
+        lines += [line for title, text in row.parts().items() for line in _part_lines(title, text)]
+    if (step := next_step(report)) is not None:
+        lines += ["", f"next: {step}"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def report_html(report: CheckReport) -> str:
+    """Return the same as a captioned table, with one open block for the first failure and closed ones below."""
+    rows = [(row.behaviour, _badge(row)) for row in report.rows]
+    blocks = [_block(row, is_open=at == 0) for at, row in enumerate(_failures(report))]
+    step = next_step(report)
+    return (
+        table(report.headline, _COLUMNS, rows)
+        + "".join(blocks)
+        + (paragraph(f"Next: {step}") if step is not None else "")
+    )
+
+
+def next_step(report: CheckReport) -> str | None:
+    """Say what to do after this report; None when all passed."""
+    first = report.first_failing
+    if first is None:
+        return None
+    return {r.SYNTAX: NEXT_SYNTAX, r.ENVIRONMENT: NEXT_ENVIRONMENT}.get(first.kind, NEXT)
+
+
+def _failures(report: CheckReport) -> list[CheckRow]:
+    return [row for row in report.rows if row.verdict != r.PASSED and row.failure is not None]
+
+
+def _part_lines(title: str, text: str) -> list[str]:
+    first, *more = visible_lines(text)
+    return [f"  {title + ':':<{_PART_WIDTH}}{first}", *(f"  {'':<{_PART_WIDTH}}{line}" for line in more)]
+
+
+def _badge(row: CheckRow) -> Html:
+    sign, background = _SIGNS.get(row.verdict, ("?", "#55606b"))
+    return badge(row.words, sign, background, "#ffffff")
+
+
+def _block(row: CheckRow, *, is_open: bool) -> str:
+    parts = [(title, Html(preformatted(visible_lines(text)))) for title, text in row.parts().items()]
+    words = escape(f"Show why: {row.behaviour} ({row.check})")
+    summary = f'<summary style="cursor:pointer;{TEXT}">{words}</summary>'
+    body = table(f"{row.behaviour}: {row.words}", ("part", "what is known"), parts)
+    return f'<details{" open" if is_open else ""} style="margin:0.5em 0;{TEXT}">{summary}{body}</details>'

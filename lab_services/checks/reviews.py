@@ -1,0 +1,173 @@
+"""The game with wrong answers: somebody proposes a change, and you find the bug before the check does."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from lab_services.checks import progress_file
+from lab_services.checks.learner_progress import progress_path
+from lab_services.checks.places import as_spec, solution_text
+from lab_services.checks.report import CheckReport
+from lab_services.checks.run import judge
+from lab_services.checks.solutions import unified
+from lab_services.checks.wrong_answers import WrongAnswer, load_wrong_answers, overlay
+from lab_services.errors import UnknownName
+from lab_services.runtime.spec import LabSpec
+
+OTHERS = 3
+
+
+@dataclass(frozen=True, repr=False)
+class Review:
+    """A change to review. `choices` holds what could be wrong with it; one of them is."""
+
+    number: int
+    of: int
+    diff: str
+    choices: tuple[str, ...]
+    _spec: LabSpec = field(repr=False)
+    _answer: WrongAnswer = field(repr=False)
+
+    def guess(self, choice: int | str) -> Guess:
+        """Name the bug by its number from 1 or by its words.
+
+        Raises:
+            UnknownName: that is none of the choices.
+        """
+        at = choice - 1 if isinstance(choice, int) else _place(choice, self.choices)
+        if not 0 <= at < len(self.choices):
+            raise UnknownName(
+                f"{choice!r} is none of the choices",
+                evidence="\n".join(_numbered(self.choices)),
+                next_step="name one by its number: .guess(2)",
+            )
+        right = self.choices[at] == self._answer.title
+        if right:
+            _done(self._spec, self._answer)
+        return Guess(right, self.choices[at])
+
+    def reveal(self) -> Revealed:
+        """Run the check that this change does not survive, and show what it says."""
+        report = judge(self._spec, overlay(self._spec, self._answer), checks=[self._answer.killed_by])
+        _done(self._spec, self._answer)
+        return Revealed(self._answer.title, self._answer.killed_by, report)
+
+    @property
+    def headline(self) -> str:
+        """One line: which change it is."""
+        return f"Review this pull request ({self.number} of {self.of})"
+
+    def __repr__(self) -> str:
+        lines = [self.headline, self.diff, "", "What is wrong with it?", *_numbered(self.choices), _NEXT]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from lab_services.views.html_table import TEXT, escape, heading, paragraph, preformatted
+
+        choices = "".join(f"<li>{escape(choice)}</li>" for choice in self.choices)
+        return (
+            heading(self.headline)
+            + preformatted(self.diff.splitlines())
+            + paragraph("What is wrong with it?")
+            + f'<ol style="{TEXT}">{choices}</ol>'
+            + paragraph(_NEXT)
+        )
+
+
+_NEXT = "Name it with .guess(number); .reveal() runs the check that kills it."
+
+
+@dataclass(frozen=True, repr=False)
+class Guess:
+    """Whether a guess was right."""
+
+    right: bool
+    choice: str
+
+    def __repr__(self) -> str:
+        if self.right:
+            return f"Right: {self.choice}. .reveal() shows the check that kills it."
+        return f"Not that: {self.choice}. Look again, or .reveal() it."
+
+    def _repr_html_(self) -> str:
+        from lab_services.views.html_table import paragraph
+
+        return paragraph(repr(self))
+
+
+@dataclass(frozen=True, repr=False)
+class Revealed:
+    """The name of the bug and what the check says about it."""
+
+    title: str
+    killed_by: str
+    report: CheckReport
+
+    def __repr__(self) -> str:
+        return f"{self._words()}\n{self.report!r}"
+
+    def _repr_html_(self) -> str:
+        from lab_services.views.html_table import heading
+
+        return heading(self._words()) + self.report._repr_html_()
+
+    def _words(self) -> str:
+        fate = "survived" if self.report.passed else "is killed by"
+        return f"The bug: {self.title}. It {fate} {self.killed_by}"
+
+
+def review(lab: str | LabSpec, number: int | None = None, *, seed: int = 0) -> Review:
+    """Give a wrong answer as a diff against the solution, without its name.
+
+    Args:
+        lab: the lab, as in `open_lab`.
+        number: from 1; without one, the first that was neither named nor revealed.
+        seed: orders the choices.
+
+    Raises:
+        UnknownName: there is no such number, or the lab has no wrong answers.
+    """
+    spec = as_spec(lab)
+    answers = load_wrong_answers(spec)
+    at = number - 1 if number is not None else _first_new(spec, answers)
+    if not 0 <= at < len(answers):
+        raise UnknownName(
+            f"{spec.name} has no pull request {number}",
+            evidence=f"it has {len(answers)}",
+            next_step="type lab.review(1)",
+        )
+    changed = overlay(spec, answers[at]).items()
+    diff = "\n".join(unified(file, solution_text(spec, file), text) for file, text in changed)
+    return Review(at + 1, len(answers), diff, _choices(answers, at, seed), spec, answers[at])
+
+
+def _choices(answers: tuple[WrongAnswer, ...], at: int, seed: int) -> tuple[str, ...]:
+    dice = random.Random(f"{seed}:{answers[at].id}")
+    title = answers[at].title
+    others = sorted({answer.title for answer in answers} - {title})
+    picked = [title, *dice.sample(others, min(OTHERS, len(others)))]
+    dice.shuffle(picked)
+    return tuple(picked)
+
+
+def _first_new(spec: LabSpec, answers: tuple[WrongAnswer, ...]) -> int:
+    with progress_file.changing(progress_path()) as data:
+        done = set(data.lab(spec.name).reviews)
+    return next((at for at, answer in enumerate(answers) if answer.id not in done), 0)
+
+
+def _done(spec: LabSpec, answer: WrongAnswer) -> None:
+    with progress_file.changing(progress_path()) as data:
+        done = data.lab(spec.name).reviews
+        if answer.id not in done:
+            done.append(answer.id)
+
+
+def _place(words: str, choices: tuple[str, ...]) -> int:
+    wanted = words.strip().casefold()
+    return next((at for at, choice in enumerate(choices) if choice.casefold() == wanted), -1)
+
+
+def _numbered(choices: tuple[str, ...]) -> list[str]:
+    return [f"  {number}. {choice}" for number, choice in enumerate(choices, start=1)]
