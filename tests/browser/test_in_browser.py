@@ -1,0 +1,124 @@
+"""Chapter 01 in JupyterLab in a real browser: Run All, both themes, pictures kept, accessibility of what is ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.browser.visit import Visit, browser_program, visit
+from tests.chapters.nbval_run import ROOT
+from tests.chapters.small import code, printed, shown, text, write
+
+CHAPTER = sorted((ROOT / "chapters").glob("01_*.ipynb"))
+THEMES = ("light", "dark")
+INSTALL = "install it by: apt-get install chromium (Debian, Ubuntu), brew install --cask chromium (macOS)"
+FEWEST_PICTURE_BYTES = 20_000  # an empty page of this size compresses to less
+
+SOUND = [
+    text(
+        "# A city\n\nTwo services.\n\n```mermaid\ngraph LR\n  accTitle: rides calls stations\n  rides --> stations\n```"
+    ),
+    code("print('four bikes')", printed("four bikes\n"), count=None),
+    code("1 / 0", tags=("raises-exception",), count=None),
+]
+DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+BROKEN = [
+    text(f'# A broken city\n\n```mermaid\ngraph LR\n  rides --> --> [\n```\n\n<img src="{DOT}">'),
+    code("print('no docks')\nraise RuntimeError('no docks')", count=None),
+    code(
+        "from IPython.display import HTML\nHTML('<p style=\"color:#bbb;background:#ccc\">pale</p>')",
+        shown(1, text_plain="pale", text_html='<p style="color:#bbb;background:#ccc">pale</p>'),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def visited(tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """One visit to chapter 01, a small sound notebook and a broken one; everything is ended before the first test."""
+    program = browser_program()
+    if program is None:
+        refuse = pytest.fail if os.environ.get("COURSE_NO_SKIPS") == "1" else pytest.skip
+        refuse(f"no Chromium on PATH: {INSTALL}")
+    folder = tmp_path_factory.mktemp("samples")
+    samples = [write(folder / "sound.ipynb", *SOUND), write(folder / "broken.ipynb", *BROKEN)]
+    return visit([*CHAPTER[:1], *samples], str(program))
+
+
+@pytest.fixture(scope="module")
+def chapter(visited: Visit) -> str:
+    """The name of chapter 01's file."""
+    assert CHAPTER, "there is no chapters/01_*.ipynb to open"
+    return CHAPTER[0].name
+
+
+@pytest.mark.slow
+def test_run_all_ends_without_an_error(chapter: str, visited: Visit) -> None:
+    """Run All runs every cell of chapter 01 to its end, and no cell fails that is not meant to."""
+    seen = visited.seen[chapter, "light"]
+    assert seen.errors == ()
+    assert seen.counts and None not in seen.counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_no_diagram_is_broken(theme: str, chapter: str, visited: Visit) -> None:
+    """Every diagram of chapter 01 is drawn."""
+    assert visited.seen[chapter, theme].broken_diagrams == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_in_what_is_ours(theme: str, chapter: str, visited: Visit) -> None:
+    """axe-core finds no violation in the rendered Markdown and the outputs of chapter 01."""
+    assert visited.seen[chapter, theme].violations == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_colours_are_told_apart(theme: str, chapter: str, visited: Visit) -> None:
+    """Text and background of chapter 01, exported to HTML, differ enough to be read."""
+    assert visited.contrast[chapter, theme] == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_picture_is_kept(theme: str, chapter: str, visited: Visit) -> None:
+    """A picture of the whole chapter lies among the artefacts, and it is not an empty page."""
+    assert visited.seen[chapter, theme].picture.stat().st_size > FEWEST_PICTURE_BYTES
+
+
+@pytest.mark.slow
+def test_the_visit_leaves_nothing_behind(visited: Visit) -> None:
+    """Jupyter, its kernels, the services and the browser are gone, and their ports are free."""
+    assert (visited.processes, visited.ports) == ((), ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_sound_notebook_is_found_sound(theme: str, visited: Visit) -> None:
+    """A small sound notebook passes all of this, also with an error that is meant."""
+    seen = visited.seen["sound.ipynb", theme]
+    assert (seen.counts, seen.errors, seen.violations) == ((1, 2), (), ())
+    assert (seen.diagrams, seen.broken_diagrams) == (1, 0)
+    assert visited.contrast["sound.ipynb", theme] == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_broken_notebook_is_found_broken(theme: str, visited: Visit) -> None:
+    """A planted error, a broken diagram, an image without text and pale letters are each found."""
+    seen = visited.seen["broken.ipynb", theme]
+    assert len(seen.errors) == 1 and "RuntimeError: no docks" in seen.errors[0]
+    assert seen.broken_diagrams == 1
+    assert [found for found in seen.violations if found.startswith("image-alt")]
+    assert [found for found in visited.contrast["broken.ipynb", theme] if "pale" in found]
+
+
+def test_the_way_to_chromium_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a Chromium on PATH none is found, and the command that installs it is named."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr("tests.browser.visit.MAC_BROWSERS", (str(Path("/nowhere/chromium")),))
+    assert browser_program() is None and "apt-get install chromium" in INSTALL
