@@ -1,0 +1,122 @@
+"""The old city in one program, on its way out of it: a strangler. Today the money leaves, to the service `wallet`.
+
+Every step of money goes through one door, `money`, in the words of the wallet's contract, such as PUT /holds/{ride_id}.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from threading import Lock
+from typing import Any
+from uuid import uuid4
+
+import city_money
+import city_tables as city
+from city_client import call
+from city_history import write_history
+from fastapi import FastAPI, Response
+
+from lab_services.bikeshare.database import opened, transaction
+from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.problems import Problem, speak_problems
+
+Json = dict[str, Any]
+moving = Lock()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.moved = False
+    with opened("city", ";".join([city.TABLES, city_money.MONEY])):
+        with transaction("city") as db:
+            write_history(db)
+        with suppress(Problem):  # the wallet is down: tried again before money moves
+            everybody_moves()
+        yield
+
+
+app = FastAPI(title="city", lifespan=lifespan)
+speak_problems(app)
+answer_health(app, ready=lambda: show_station("A1"))
+
+
+# --- your turn 1.1 ---
+def move_riders() -> None:
+    """Bring the riders of before to the wallet. Runs at each start until it has succeeded; no money moves before."""
+    # Nothing to do: whoever rides from now on appears at the wallet by the copies that `money` sends.
+
+
+def money(method: str, path: str, body: Json | None = None) -> Json:
+    """Do one step of money and return the answer that the wallet's contract promises."""
+    with transaction("city") as db:
+        answer = city_money.old_wallet(db, method, path, body or {})
+    if method == "PUT":
+        with suppress(Problem):  # the new wallet gets a copy of each step, so that it can take over one day
+            call("wallet", method, path, body)
+    return answer
+
+
+# --- end 1.1 ---
+
+
+def everybody_moves() -> None:
+    with moving:
+        if not app.state.moved:
+            move_riders()
+            app.state.moved = True
+
+
+@app.post("/rides", status_code=201)
+def start_ride(wish: city.Start, response: Response) -> Json:
+    everybody_moves()
+    ride_id = f"r-{uuid4().hex[:12]}"
+    try:
+        money("PUT", f"/holds/{ride_id}", {"rider_id": wish.rider_id, "cents": city.HOLD_CENTS})
+        with transaction("city") as db:
+            bike_id = city.take_bike(db, ride_id, wish.station_id)
+            city.note_start(db, ride_id, wish.rider_id, bike_id, wish.station_id)
+    except Problem:
+        with suppress(Problem):  # also when the answer was lost and nobody knows whether the hold was placed
+            money("PUT", f"/holds/{ride_id}/released")
+        raise
+    response.headers["Location"] = f"/rides/{ride_id}"
+    return show_ride(ride_id)
+
+
+@app.post("/rides/{ride_id}/end")
+def end_ride(ride_id: str, wish: city.End) -> Json:
+    everybody_moves()
+    ride = show_ride(ride_id)
+    if ride["state"] == "ended":
+        return ride
+    if show_station(wish.station_id)["free"] == 0:
+        raise Problem(409, "no free dock", f"station {wish.station_id} is full")
+    cents = city.price(wish.minutes)
+    money("PUT", f"/holds/{ride_id}/captured", {"cents": cents})
+    with transaction("city") as db:
+        city.return_bike(db, ride_id, wish.station_id)
+        city.note_end(db, ride_id, wish.station_id, wish.minutes, cents)
+    return show_ride(ride_id)
+
+
+@app.get("/rides/{ride_id}")
+def show_ride(ride_id: str) -> Json:
+    with transaction("city", "BEGIN") as db:
+        return city.one(db, "rides", "ride_id", ride_id)
+
+
+@app.get("/stations/{station_id}")
+def show_station(station_id: str) -> Json:
+    with transaction("city", "BEGIN") as db:
+        return city.station(db, station_id)
+
+
+@app.put("/wallets/{rider_id}")
+def open_wallet(rider_id: str, wish: city.NewWallet) -> Json:
+    everybody_moves()
+    return money("PUT", f"/wallets/{rider_id}", wish.model_dump())
+
+
+@app.get("/wallets/{rider_id}")
+def show_wallet(rider_id: str) -> Json:
+    everybody_moves()
+    return money("GET", f"/wallets/{rider_id}")
