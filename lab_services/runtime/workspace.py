@@ -116,6 +116,7 @@ def reset(spec: LabSpec) -> Path:
         _lay_base(spec, stage)
         for name in starter_files(spec):
             _clear_the_way(folder, name, kept)
+            _refuse_if_saved_since(folder / name, kept / name)
             replace_file(folder / name, (spec.folder / name).read_bytes(), stage)
         _remove_kept(folder, kept, set(old) - set(starter_files(spec)))
     return kept
@@ -167,6 +168,16 @@ def _clear_the_way(folder: Path, name: str, kept: Path) -> None:
     at = in_the_way(folder, name)
     if at:
         os.rename(at, kept / f"{at.name}.in-the-way")
+
+
+def _refuse_if_saved_since(file: Path, kept: Path) -> None:
+    if file.is_file() and file.read_bytes() != kept.read_bytes():
+        raise WorkspaceError(
+            f"{file.name} was saved while the reset ran; it is left as you saved it",
+            where=str(file),
+            evidence=f"what stood there before is in {kept}",
+            next_step="type lab.reset() again",
+        )
 
 
 def _remove_kept(folder: Path, kept: Path, names: set[str]) -> None:

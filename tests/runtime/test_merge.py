@@ -90,6 +90,13 @@ def test_a_merge_that_breaks_a_working_program_is_a_conflict() -> None:
     assert not merge(base, mine, new).conflict
 
 
+def test_a_long_file_of_frequent_lines_is_merged_as_well() -> None:
+    """In 600 lines of three kinds, a line added at the top and one at the end are both taken."""
+    base = b"a\nb\n\n" * 200
+    merged = merge(base, b"mine\n" + base, base + b"new\n")
+    assert (merged.content, merged.conflict) == (b"mine\n" + base + b"new\n", False)
+
+
 def test_pictures_are_never_mixed() -> None:
     """Two versions of a binary file are a conflict whose content is the new one, whole."""
     merged = merge(b"\0a\n", b"\0b\n", b"\0c\n")

@@ -214,6 +214,7 @@ def test_a_lab_folder_without_lab_toml_is_named(course: Course) -> None:
         ('id = "1.3"', 'id = "../1"', "cannot have the id '../1'"),
         ('files = ["rides.py", ', 'files = ["ride.py", ', "names ride.py, which is not in"),
         ('files = ["rides.py", ', 'files = ["../rides.py", ', "'../rides.py', which is not a plain file name"),
+        ('files = ["rides.py", ', 'files = ["parts/../rides.py", ', "'parts/../rides.py', which is not a plain"),
         ('files = ["rides.py", ', 'files = ["/etc/passwd", ', "'/etc/passwd', which is not a plain file name"),
         ('files = ["rides.py", ', 'files = ["lab.toml", ', "lab.toml, which learners do not get"),
         ('red = ["test_alone"]', 'red = ["test_alne"]', "'test_alne' in red, which is not in its checks; did you mean"),
@@ -327,6 +328,7 @@ def test_the_start_order_is_in_waves(course: Course) -> None:
         for n, needs in (("c", "b"), ("b", "a"), ("a", ""))
     }
     assert start_order(chain) == (("a",), ("b",), ("c",))
+    assert start_order({"rides": lab.services["rides"]}) == (("rides",),)
     assert start_order({}) == ()
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -92,7 +93,7 @@ def killed_at(step: int, act: Callable[[], object]) -> bool:
         return line if frame.f_code is safe_files._write.__code__ else None
 
     def run() -> None:
-        os.fsync = lambda _: None  # a killed process needs none, only a lost current does
+        vars(os)["fsync"] = lambda _: None  # a killed process needs none, only a lost current does
         sys.addaudithook(operation)
         sys.settrace(line)
         act()
@@ -420,11 +421,12 @@ def test_an_update_does_not_write_through_links(lab: LabSpec, tmp_path: Path, ki
 
 def test_a_file_saved_during_an_update_is_left(lab: LabSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """A save between reading and writing is not overwritten: the update stops and says to repeat it."""
+    from lab_services.runtime import update as update_module
     from lab_services.runtime import workspace as module
 
     folder = open_workspace(lab).folder
     change_the_starter(lab)
-    real_plan = module.plan
+    real_plan = update_module.plan
 
     def plan_then_save(*arguments: object) -> object:
         steps = real_plan(*arguments)  # type: ignore[arg-type]
@@ -477,6 +479,27 @@ def test_a_reset_loses_nothing(lab: LabSpec) -> None:
     (folder / "rides.py").write_text("mine again")
     assert reset(lab).name == "01_services.before-reset-2"
     assert (first / "rides.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["own.py", "rides.py"])
+def test_a_file_saved_during_a_reset_is_left(lab: LabSpec, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A file that is saved after it was copied is neither removed nor replaced: no copy has its newest text."""
+    folder = open_workspace(lab).folder
+    (folder / name).write_text("mine")
+    real_rename = os.rename
+
+    def rename_then_save(*places: Path) -> None:
+        real_rename(*places)
+        (folder / name).write_text("saved just now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", rename_then_save)
+        with nullcontext() if name == "own.py" else pytest.raises(WorkspaceError, match="was saved while"):
+            reset(lab)
+    assert tree(folder)[name] == "saved just now"
+    assert tree(work_root() / "01_services.before-reset-1")[name] == "mine"
+    reset(lab)
+    assert tree(folder) == STARTER
 
 
 def test_a_reset_takes_the_newest_starter_as_its_base(lab: LabSpec) -> None:
