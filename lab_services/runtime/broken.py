@@ -22,6 +22,13 @@ def explain_import_failure(error: BaseException, folder: str, app: str) -> Broke
             evidence=f"the lab serves {app}",
             next_step=f"give {module}.py a line such as `{attribute} = FastAPI()`, or type lab.reset() to start afresh",
         )
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return BrokenCode(
+            f"{module}.py is not there",
+            where=f"{module}.py",
+            evidence=f"files there are: {', '.join(sorted(n for n in os.listdir(folder) if not n.startswith('.')))}",
+            next_step=f"put {module}.py back, or type lab.reset(): it begins afresh and keeps your files beside",
+        )
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _inside(f.filename, folder)][-MOST_FRAMES:]
     where = _place(frames[-1].filename, frames[-1].lineno, folder) if frames else app
     shown = "\n".join(f"{_place(f.filename, f.lineno, folder)}: {f.line}" for f in frames)

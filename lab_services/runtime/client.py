@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ class SupervisorClient:
             self._sweep()
         self._listener.join(1.0)
 
+    def _hang_up(self) -> None:
+        assert self._process.stdin is not None
+        with self._writing, suppress(OSError):
+            self._process.stdin.close()
+
     def _start(self, modules: Sequence[str]) -> subprocess.Popen[bytes]:
         self._registry.mkdir(parents=True, exist_ok=True)
         settings = {"lab": self.lab, "registry": str(self._registry), "modules": list(modules)}
@@ -115,6 +121,7 @@ class SupervisorClient:
                 if (waiting := self._waiting.get(answer["id"])) is not None:
                     waiting.put(answer)
         self._process.wait()
+        self._hang_up()
         if self._process.returncode != 0:
             self._sweep()  # it was killed: what it could not stop is stopped from here
         gone = {"error": self._lost(f"exit status {self._process.returncode}").as_dict()}

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,21 @@ class Orders:
         """Start the system, or what of it does not run."""
         async with self._changing:
             if self._system is None:
-                plan = _plan(run)
-                self._lock = lock(plan.scratch)
-                self._system = System(plan, self._launcher, self._env)
-                self._edits = Edits(plan.workspace, self._system.services.values)
-                self._stop_watching = asyncio.Event()
-                self._watching = asyncio.create_task(self._edits.watch(self._stop_watching))
-            await self._system.start()
+                self._prepare(_plan(run))
+            await self._here().start()
         return self._states()
+
+    def _prepare(self, plan: Run) -> None:
+        taken = lock(plan.scratch)
+        try:
+            self._system = System(plan, self._launcher, self._env)
+        except BaseException:
+            os.close(taken)
+            raise
+        self._lock = taken
+        self._edits = Edits(plan.workspace, self._system.services.values)
+        self._stop_watching = asyncio.Event()
+        self._watching = asyncio.create_task(self._edits.watch(self._stop_watching))
 
     async def do_stop(self) -> list[dict[str, Any]]:
         """Stop the system; the supervisor and its launcher stay warm."""
@@ -181,9 +189,10 @@ def lock(scratch: Path) -> int:
             evidence=holder,
             next_step="go on there, or stop it from here: course down, in a terminal; then lab.start() again",
         ) from None
-    os.ftruncate(descriptor, 0)
     started = time.strftime("%H:%M:%S UTC", time.gmtime())
-    os.write(descriptor, json.dumps({"supervisor": os.getpid(), "for": os.getppid(), "since": started}).encode())
+    with suppress(OSError):  # a full disk: the lock holds, only the note for others is missing
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps({"supervisor": os.getpid(), "for": os.getppid(), "since": started}).encode())
     return descriptor
 
 

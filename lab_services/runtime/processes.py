@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lab_services.errors import LabError, RuntimeLost
@@ -16,6 +17,7 @@ from lab_services.runtime import wire
 
 WARM_SECONDS = 30.0
 START_SECONDS = 10.0
+KILL_SECONDS = 10.0
 
 
 def launch_mode() -> str:
@@ -53,7 +55,8 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal; SIGKILL, SIGSTOP and SIGCONT reach its whole process group."""
-        self._launcher.order({"do": "signal", "pid": self.pid, "signal": int(number)})
+        with suppress(OSError):  # the launcher has gone, and its children with it
+            self._launcher.order({"do": "signal", "pid": self.pid, "signal": int(number)})
 
     def hand_over(self, heir: Process) -> None:
         """Ask the process to stop accepting and to pass its connections on to `heir`."""
@@ -61,14 +64,17 @@ class Process:
         self._tell({"do": "handover"})
 
     async def end(self, grace: float) -> None:
-        """Stop the process: SIGTERM, and SIGKILL after `grace` seconds."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(asyncio.shield(self.ended), grace)
-        except TimeoutError:
-            self.signal(signal.SIGKILL)
-            await self.ended
+        """Stop the process: SIGTERM, and SIGKILL after `grace` seconds.
+
+        Raises:
+            RuntimeLost: it was killed and its end was not heard of within 10 s.
+        """
+        for number, seconds in ((signal.SIGCONT, 0.0), (signal.SIGTERM, grace), (signal.SIGKILL, KILL_SECONDS)):
+            if self.alive:
+                self.signal(number)
+                await asyncio.wait({self.ended}, timeout=seconds)
+        if self.alive:
+            raise self._launcher.lost(f"pid {self.pid} was killed, and its end was never reported")
 
     def _tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> bool:
         if self.control is None:

@@ -129,7 +129,9 @@ def test_an_idle_keep_alive_connection_survives_a_restart(make_town: Maker) -> N
 
 def test_an_answer_in_the_making_is_finished_by_the_old_process(make_town: Maker, tmp_path: Path) -> None:
     """A slow request that a restart overtakes gets its answer from the version that began it."""
-    slow = HELLO + f"""
+    slow = (
+        HELLO
+        + f"""
 import asyncio, pathlib
 here = pathlib.Path({str(tmp_path)!r})
 @app.get("/slow")
@@ -140,6 +142,7 @@ async def slow():
         await asyncio.sleep(0.01)
     return WORD
 """
+    )
     lab = make_town(service("a"), a=slow)
     lab.start()
     url, found = lab["a"].url, []
@@ -326,9 +329,9 @@ def test_a_replaced_service_is_reached_at_the_other_address(make_town: Maker) ->
 
 
 def test_weather_loses_an_answer_after_the_effect(make_town: Maker) -> None:
-    """drop_answer() lets the request take effect at the target and swallows the answer; clear() mends the edge."""
+    """drop_answer() lets the request take effect at the target and swallows its answer, once."""
     asks = HELLO + (
-        '\nimport httpx\n@app.get("/ask")\ndef ask():\n    try: return httpx.get(os.environ["B_URL"] + "/count").json()\n'
+        '\nimport httpx\n@app.get("/ask")\ndef ask():\n    url = os.environ["B_URL"] + "/count"\n    try: return httpx.get(url).json()\n'
         "    except httpx.HTTPError as e: return type(e).__name__\n"
     )
     counts = HELLO + '\nseen = []\n@app.get("/count")\nasync def count():\n    seen.append(1)\n    return len(seen)\n'
