@@ -63,9 +63,10 @@ class Balancer:
 
     async def _say_ready(self, send: Send) -> None:
         urls = self._replicas()
-        ready = sum(await asyncio.gather(*(http_ready(url + "/health/ready") for url in urls)))
-        status = "ready" if ready else "not ready"
-        await answer_json(send, 200 if ready else 503, {"status": status, "ready": ready, "replicas": len(urls)})
+        if await _any_ready(urls):
+            await answer_json(send, 200, {"status": "ready", "replicas": len(urls)})
+        else:
+            await answer_problem(send, 503, "No replica is ready", ", ".join(urls) or "there are no replicas")
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Body.read(receive)
@@ -127,6 +128,19 @@ def replicas_from_environment() -> Callable[[], Sequence[str]]:
         return ReplicasFile(path)
     urls: list[str] = json.loads(os.environ.get("REPLICA_URLS", "[]"))
     return lambda: urls
+
+
+async def _any_ready(urls: Sequence[str]) -> bool:
+    """Ask all at once and return with the first yes: a replica that hangs must not make the others look bad."""
+    asked = [asyncio.ensure_future(http_ready(url + "/health/ready")) for url in urls]
+    try:
+        for answer in asyncio.as_completed(asked):
+            if await answer:
+                return True
+        return False
+    finally:
+        for question in asked:
+            question.cancel()
 
 
 async def _answer_unknown(send: Send, error: httpx.TransportError, failures: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Pass one HTTP message on, as a proxy must: in parts, without the fields of this hop, with its own trace added.
 
-Bodies are streams both ways, so that a large one never stands in memory; a small request body is kept, to be sent again.
+Bodies are streams both ways, so that a large one never stands in memory; a small request body is kept, to be sent
+again.
 """
 
 from __future__ import annotations
