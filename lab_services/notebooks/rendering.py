@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import subprocess
 import tempfile
 import time
 import uuid
@@ -17,7 +18,7 @@ from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError
 
 from lab_services.errors import LabError, UnknownName
 from lab_services.notebooks.form import IGNORED, code_cells, fingerprint, normalised, read_notebook, tags_of
@@ -25,7 +26,9 @@ from lab_services.runtime.spec import course_root
 
 CELL_SECONDS = 60  # the same limit as under nbval
 QUIET_SECONDS = 15  # from the end of the kernel to the end of the last service it started
+SAID_LINES = 15
 RAISES = "raises-exception"
+PACKAGE = Path(__file__).parents[1]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -116,10 +119,9 @@ def _execute(book: Any, path: Path) -> None:
     )
     run = uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True) as folder:
-        env = {**os.environ, "COURSE_WORK": f"{folder}/work", "IPYTHONDIR": f"{folder}/ipython", "COURSE_RUN": run}
         try:
-            client.execute(env=env, cleanup_kc=True)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            client.execute(env=_fresh_learner(folder, run), cleanup_kc=True, stderr=subprocess.DEVNULL)
+        except (CellExecutionError, TimeoutError, RuntimeError) as error:
             raise _cell_failed(path, current[-1] if current else None, error) from None
         finally:
             _wait_until_quiet(run)
@@ -129,14 +131,22 @@ def _execute(book: Any, path: Path) -> None:
             raise _cell_failed(path, cell, f"it is tagged {RAISES}, but it did not raise")
 
 
+def _fresh_learner(folder: str, run: str) -> dict[str, str]:
+    """Return the environment of somebody who has done nothing yet; the course is importable also when not installed."""
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    own = {"COURSE_WORK": f"{folder}/work", "IPYTHONDIR": f"{folder}/ipython", "COURSE_RUN": run}
+    return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def _cell_failed(path: Path, cell: Any, error: Exception | str) -> LabError:
-    what = f"a cell of {path.stem} failed: {getattr(error, 'ename', '') or type(error).__name__}"
-    said = error if isinstance(error, str) else str(getattr(error, "traceback", "") or error)
+    kind = "" if isinstance(error, str) else f": {getattr(error, 'ename', '') or type(error).__name__}"
+    said = _COLOUR.sub("", str(getattr(error, "traceback", "") or error)).strip()
+    said = re.split(r"^-{60,}$", said, flags=re.MULTILINE)[-1].strip()  # nbclient puts the source before IPython's line
     source = cell.source if cell is not None else ""
     return LabError(
-        what if not isinstance(error, str) else f"a cell of {path.stem} failed",
+        f"a cell of {path.stem} failed{kind}",
         where=f"{path.name}, cell {cell.id if cell is not None else '(none was started)'}",
-        evidence=source + "\n--\n" + "\n".join(_COLOUR.sub("", said).strip().splitlines()[-12:]),
+        evidence=f"{source}\n--\n" + "\n".join(said.splitlines()[-SAID_LINES:]),
         next_step=f"mend the cell (or tag it {RAISES} when the error is meant), then: course render {path.stem[:2]}",
     )
 

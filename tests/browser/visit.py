@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 import shutil
 import threading
 from collections.abc import Sequence
@@ -223,8 +222,3 @@ def on_exported_pages(
             found[notebook.name, theme] = axe(page, "color-contrast")
     page.close()
     return found
-
-
-def facts(one: Seen) -> str:
-    """Return a look at a notebook as text for a message."""
-    return json.dumps({key: str(value) for key, value in vars(one).items()}, indent=1)

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,9 @@ def surroundings() -> Iterator[Surroundings]:
         try:
             yield around
         finally:
-            for process in processes_of(around.marker):
-                process.kill()
+            for process in leftovers(around):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def run_notebooks(

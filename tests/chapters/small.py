@@ -30,6 +30,11 @@ def shown(count: int = 1, **data: str) -> Any:
     return nbformat.v4.new_output("execute_result", data=types, execution_count=count)
 
 
+def failed(name: str, said: str) -> Any:
+    """Return an output as an exception leaves it."""
+    return nbformat.v4.new_output("error", ename=name, evalue=said, traceback=[])
+
+
 def book(*cells: Any) -> Any:
     """Return a notebook of these cells."""
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.chapters.nbval_run import NbvalRun, is_open, run_notebooks
-from tests.chapters.small import code, printed, shown, write
+from tests.chapters.small import code, failed, printed, shown, write
 
 IGNORE = ("nbval-ignore-output",)
 
@@ -21,6 +21,10 @@ PLANTED = {  # name: (the cell, what the guard says)
     "did_not_raise": (code("1 + 1", tags=("raises-exception", *IGNORE)), "did not raise"),
     "skipped_by_tag": (code("1 / 0", tags=("nbval-skip",)), "skipped"),
     "skipped_by_comment": (code("# NBVAL_SKIP\n1 / 0"), "skipped"),
+    "raw_error": (
+        code("1 / 0", failed("ZeroDivisionError", "division by zero"), tags=("raises-exception",)),
+        "raw trace",
+    ),
     "raw_traceback": (code("print('Traceback (most recent call last):')", tags=IGNORE), "raw traceback"),
 }
 DEAD = [code("import os\nos.kill(os.getpid(), 9)"), code("1 + 1", shown(text_plain="2"))]
@@ -29,6 +33,12 @@ SOUND = [
     code("21 * 2", shown(2, text_plain="42"), count=2),
     code("import random\nrandom.random()", shown(3, text_plain="0.5"), tags=IGNORE, count=3),
     code("import asyncio\nawait asyncio.sleep(0)", count=4),
+    code(
+        "from lab_services.errors import LabError\nraise LabError('no bikes')",
+        failed("LabError", "no bikes"),
+        tags=("raises-exception",),
+        count=5,
+    ),
 ]
 
 
@@ -41,7 +51,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "planted": write(folder / "planted.ipynb", *(cell for cell, _ in PLANTED.values())),
         "dead_kernel": write(folder / "dead_kernel.ipynb", *DEAD),
         "changed": write(folder / "changed.ipynb", code("20 * 2", shown(text_plain="42"))),
-        "sound": write(folder / "sound.ipynb", *SOUND, code(note, count=5)),
+        "sound": write(folder / "sound.ipynb", *SOUND, code(note, count=6)),
     }
 
 
@@ -80,7 +90,7 @@ def test_a_stored_output_that_is_not_true_fails(books: dict[str, Path], guarded:
 def test_a_sound_notebook_passes_and_ends_by_itself(books: dict[str, Path], guarded: NbvalRun) -> None:
     """A sound notebook passes cell by cell, and what it registered with atexit runs."""
     results = [cell for cell in guarded.cells if cell.notebook == books["sound"]]
-    assert guarded.failures(books["sound"]) == "" and len(results) == 5
+    assert guarded.failures(books["sound"]) == "" and len(results) == 6
     assert (books["sound"].parent / "atexit_ran").exists()
 
 
