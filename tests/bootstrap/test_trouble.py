@@ -64,9 +64,7 @@ def test_windows_is_told_of_wsl() -> None:
     assert "WSL2" in what and "wsl --install" in next_step
 
 
-def test_a_python_that_can_make_no_environment_names_the_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_python_without_venv_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without ensurepip, pip and uv the message is Debian's package, not a traceback."""
     hidden = {"ensurepip", "pip"}
     real = bootstrap.importlib.util.find_spec

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lab_services.doctor import machine, programs, residue
@@ -172,11 +171,10 @@ def test_a_process_without_its_supervisor_is_a_leftover(monkeypatch: pytest.Monk
     monkeypatch.setenv("COURSE_WORK", str(tmp_path))
     assert residue.leftovers().ok
     marked = {**os.environ, "COURSE_RUN": f"{tmp_path}|01_services|0123456789abcdef"}
-    sleeper = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, env=marked
-    )
+    command = [sys.executable, "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
+    sleeper = subprocess.Popen(command, env=marked, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        assert psutil.Process(sleeper.pid).environ()["COURSE_RUN"] == marked["COURSE_RUN"]
+        assert sleeper.stdout is not None and sleeper.stdout.readline() == b"here\n"
         finding = residue.leftovers()
         assert not finding.ok and str(sleeper.pid) in finding.detail and finding.mend == "course down"
     finally:
