@@ -13,95 +13,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-Answer = Callable[[str, str, dict[str, str], bytes], bytes]
+from tests.runtime.raw_server import Answer, RawServer, nothing, ok
+
 READY_SECONDS = 10.0
 BIG = 50 * 1024 * 1024
-
-
-@dataclass
-class Replica:
-    """A server of raw bytes in a thread: what it received, and what it answers."""
-
-    answer: Answer
-    keep_alive: bool = True
-    calls: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    connections: int = 0
-
-    def __post_init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.url = ""
-        self.start()
-
-    def start(self) -> None:
-        """Listen, on the port of before when there was one."""
-        port = int(self.url.rpartition(":")[2] or 0)
-        serve = asyncio.start_server(self._talk, "127.0.0.1", port)
-        self._server = asyncio.run_coroutine_threadsafe(serve, self._loop).result(5)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def stop(self) -> None:
-        """Refuse connections from now on."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
-
-    def end(self) -> None:
-        """Stop and give the thread back."""
-        self.stop()
-        asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    async def _close(self) -> None:
-        self._server.close()
-
-    async def _cancel(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0)  # so that the transports close
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while answer := self.answer(*await self._next_call(reader)):
-                writer.write(answer)
-                await writer.drain()
-                if not self.keep_alive:
-                    break
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async def _next_call(self, reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str], bytes]:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        method, path, _ = head[0].split(" ")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        if path == "/health/ready":
-            return method, path, headers, body
-        self.calls.append((method, path, headers, body))
-        return self.calls[-1]
-
-
-def ok(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """Answer 200 with the body that came."""
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def nothing(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """Close the connection without an answer, once the request is in."""
-    return b""
 
 
 @dataclass(frozen=True)
@@ -112,7 +34,7 @@ class Front:
     process: psutil.Process
     file: Path
 
-    def use(self, *replicas: Replica | str) -> None:
+    def use(self, *replicas: RawServer | str) -> None:
         """Replace the file, as the runtime does."""
         fresh = self.file.with_suffix(".new")
         fresh.write_text(json.dumps([r if isinstance(r, str) else r.url for r in replicas]))
@@ -147,12 +69,12 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 @pytest.fixture
-def make_replica() -> Iterator[Callable[..., Replica]]:
+def make_replica() -> Iterator[Callable[..., RawServer]]:
     """Make replicas that are gone after the test."""
-    made: list[Replica] = []
+    made: list[RawServer] = []
 
-    def make(answer: Answer = ok, **settings: bool) -> Replica:
-        made.append(Replica(answer, **settings))
+    def make(answer: Answer = ok, **settings: bool) -> RawServer:
+        made.append(RawServer(answer, **settings))
         return made[-1]
 
     yield make
@@ -160,7 +82,7 @@ def make_replica() -> Iterator[Callable[..., Replica]]:
         replica.end()
 
 
-MakeReplica = Callable[..., Replica]
+MakeReplica = Callable[..., RawServer]
 
 
 def test_three_healthy_replicas_share_exactly(front: Front, make_replica: MakeReplica) -> None:
