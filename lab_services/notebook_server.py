@@ -16,6 +16,7 @@ FIRST_CHAPTER = "chapters/00_start_here.ipynb"
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.1
+TABLE_OF_CONTENTS = "@jupyterlab/toc:plugin"
 
 # What a learner sees at first; JupyterLab keeps what they change in the same place, work/.jupyter.
 FIRST_LAYOUT = {
@@ -25,8 +26,8 @@ FIRST_LAYOUT = {
             "left": {
                 "collapsed": False,
                 "visible": True,
-                "current": "table-of-contents",
-                "widgets": ["filebrowser", "running-sessions", "table-of-contents", "extensionmanager.main-view"],
+                "current": TABLE_OF_CONTENTS,
+                "widgets": ["filebrowser", "running-sessions", TABLE_OF_CONTENTS, "extensionmanager.main-view"],
             },
             "relativeSizes": [0.22, 0.78, 0],
         }

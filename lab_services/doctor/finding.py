@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from ..bootstrap import ROOT
+
 READY = "ready to start"
+_ONE_LINE = '<span style="white-space:nowrap">{}</span>'
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as a person in the course's folder writes it, so that it is short and names no user."""
+    place = Path(path)
+    for base, sign in ((ROOT, "."), (Path.home(), "~")):
+        if place.is_relative_to(base) and base != Path("/"):
+            rest = place.relative_to(base)
+            return str(rest) if sign == "." else f"{sign}/{rest}"
+    return str(place)
 
 
 @dataclass(frozen=True)
@@ -66,13 +80,15 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         # Not at the top: the doctor has to come also when a package that the views need is missing.
-        from ..views.html_table import Html, badge, paragraph, table
+        from ..views.html_table import Html, badge, escape, paragraph, table
 
-        looks = {"fine": ("+", "#1b6e35"), "mend this": ("x", "#a51d2d"), "optional": ("o", "#55606b")}
+        looks = {"fine": ("\u2713", "#1b6e35"), "mend this": ("\u2715", "#a51d2d"), "optional": ("\u25cb", "#55606b")}
         rows: list[list[str | Html]] = []
         for finding in self.findings:
             sign, ground = looks[finding.word]
-            rows.append([finding.name, badge(finding.word, sign, ground, "#ffffff"), finding.detail, finding.mend])
+            name = Html(_ONE_LINE.format(escape(finding.name)))
+            verdict = Html(_ONE_LINE.format(badge(finding.word, sign, ground, "#ffffff").source))
+            rows.append([name, verdict, finding.detail, finding.mend])
         columns = ("looked at", "verdict", "what was seen", "the command that mends it")
         return table(f"Doctor: {self.summary()}", columns, rows) + paragraph(self._closing())
 

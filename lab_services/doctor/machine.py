@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..bootstrap import ROOT
 from ..bootstrap_trouble import OLDEST
-from .finding import Finding
+from .finding import Finding, shown
 
 DISK_BYTES = 500_000_000  # data, logs and stored messages of the largest lab, several times over
 KNOCKS = 5
@@ -36,7 +36,7 @@ def system() -> Finding:
 
 def python() -> Finding:
     """Python is new enough."""
-    detail = f"{platform.python_version()} at {sys.executable}"
+    detail = f"{platform.python_version()} at {shown(sys.executable)}"
     if sys.version_info[:2] >= OLDEST:
         return Finding("Python", True, detail)
     mend = "brew install python@3.12" if sys.platform == "darwin" else "sudo apt install python3.12 python3.12-venv"
@@ -85,7 +85,7 @@ def watching(folder: Path = ROOT) -> Finding:
     if noticed:
         return Finding("file watching", True, "a saved file is noticed")
     mend = "export WATCHFILES_FORCE_POLLING=1"
-    return Finding("file watching", False, f"a saved file in {work} is not noticed", mend)
+    return Finding("file watching", False, f"a saved file in {shown(work)} is not noticed", mend)
 
 
 def _keep_saving(file: Path, stop: threading.Event) -> None:

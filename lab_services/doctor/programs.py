@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..bootstrap import ROOT, installable
 from ..errors import LabError
-from .finding import Finding
+from .finding import Finding, shown
 
 VERSION_SECONDS = 20.0
 NAMED = 5  # packages named in one finding; the rest is counted
@@ -97,7 +97,7 @@ def packages() -> Finding:
     if not wrong:
         return Finding("packages", True, "every version as in requirements.txt")
     more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    mend = f"{sys.executable} -m pip install -r requirements.txt"
+    mend = f"{shown(sys.executable)} -m pip install -r requirements.txt"
     return Finding("packages", False, "; ".join(wrong[:NAMED]) + more, mend)
 
 
@@ -141,7 +141,7 @@ def _wheel_version(package: str) -> str | None:
 
 
 def _reinstall() -> str:
-    return f"{sys.executable} -m pip install --force-reinstall --no-deps -r requirements.txt"
+    return f"{shown(sys.executable)} -m pip install --force-reinstall --no-deps -r requirements.txt"
 
 
 def _server(name: str, kind: str) -> Finding:
@@ -167,13 +167,15 @@ def _starts(name: str, program: Path, mend: str, required: bool = True) -> Findi
             timeout=VERSION_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(name, False, f"{program} does not start: {error}", mend, required)
+        return Finding(name, False, f"{shown(program)} does not start: {error}", mend, required)
     if done.returncode != 0:
         return Finding(
-            name, False, f"{program} ends with {done.returncode}: {done.stdout.strip()[-200:]}", mend, required
+            name, False, f"{shown(program)} ends with {done.returncode}: {done.stdout.strip()[-200:]}", mend, required
         )
     number = _NUMBER.search(done.stdout.replace(str(program), ""))  # its folder may be called python3.11
-    return Finding(name, True, f"{number.group() if number else 'version unknown'} at {program}", required=required)
+    return Finding(
+        name, True, f"{number.group() if number else 'version unknown'} at {shown(program)}", required=required
+    )
 
 
 def _pair(version: str) -> tuple[int, int]:

@@ -103,7 +103,10 @@ def test_the_first_layout_is_laid_once(tmp_path: Path) -> None:
     layouts = tmp_path / "layouts"
     notebook_server.keep_first_layout(layouts)
     (file,) = layouts.iterdir()
-    assert json.loads(file.read_text())["data"]["layout-restorer:data"]["left"]["current"] == "table-of-contents"
+    assert (
+        json.loads(file.read_text())["data"]["layout-restorer:data"]["left"]["current"]
+        == notebook_server.TABLE_OF_CONTENTS
+    )
     file.write_text("{}")
     notebook_server.keep_first_layout(layouts)
     assert [path.read_text() for path in layouts.iterdir()] == ["{}"]

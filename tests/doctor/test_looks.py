@@ -16,6 +16,7 @@ import pytest
 
 from lab_services.doctor import machine, programs, residue
 
+ROOT = Path(__file__).parents[2]
 END_SECONDS = 10.0
 
 
@@ -128,7 +129,7 @@ def test_a_server_from_a_wheel_is_run_to_learn_its_version(look: object) -> None
     finding = look()  # type: ignore[operator]
     assert finding.ok and finding.required, finding
     version, _, place = finding.detail.partition(" at ")
-    assert version[0].isdigit() and Path(place).is_file()
+    assert version[0].isdigit() and (ROOT / place).is_file()
 
 
 def test_an_envoy_that_only_starts_docker_is_never_run(monkeypatch: pytest.MonkeyPatch) -> None:

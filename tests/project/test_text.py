@@ -25,7 +25,6 @@ MACHINE_PATHS = [
     r"/root/",
     r"/work/\w+",
     r"/var/folders/",
-    r"site-packages/",
 ]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 RUN_SECONDS = 240
