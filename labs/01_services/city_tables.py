@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lab_services.bikeshare.problems import Body, Problem
 
+Json = dict[str, Any]
 ROWS = {"north": "AB", "south": "CD"}.get(os.environ.get("DISTRICT", ""), "ABCD")
 DOCKS, BIKES = 8, 4  # of each station
 UNLOCK_CENTS, MINUTE_CENTS, HOLD_CENTS = 100, 20, 2000
@@ -50,18 +51,18 @@ def build_stations(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR IGNORE INTO bikes VALUES (?, ?, NULL, 0)", bikes)
 
 
-def one(db: sqlite3.Connection, table: str, key: str, value: str) -> dict[str, Any]:
+def one(db: sqlite3.Connection, table: str, key: str, value: str) -> Json:
     row = db.execute(f"SELECT * FROM {table} WHERE {key} = ?", [value]).fetchone()
     if row is None:
         raise Problem(404, "not found", f"there is no {value} in {table}")
     return dict(row)
 
 
-def every(db: sqlite3.Connection, sql: str, *values: object) -> list[dict[str, Any]]:
+def every(db: sqlite3.Connection, sql: str, *values: object) -> list[Json]:
     return [dict(row) for row in db.execute(sql, values)]
 
 
-def station(db: sqlite3.Connection, station_id: str) -> dict[str, Any]:
+def station(db: sqlite3.Connection, station_id: str) -> Json:
     found = one(db, "stations", "station_id", station_id)
     bikes = db.execute("SELECT count(*) FROM bikes WHERE station_id = ?", [station_id]).fetchone()[0]
     return {**found, "bikes": bikes, "free": found["docks"] - bikes}
@@ -77,9 +78,13 @@ def take_bike(db: sqlite3.Connection, ride_id: str, station_id: str) -> str:
     return str(bike["bike_id"])
 
 
-def return_bike(db: sqlite3.Connection, ride_id: str, station_id: str) -> None:
+def require_free_dock(db: sqlite3.Connection, station_id: str) -> None:
     if station(db, station_id)["free"] == 0:
         raise Problem(409, "no free dock", f"station {station_id} is full")
+
+
+def return_bike(db: sqlite3.Connection, ride_id: str, station_id: str) -> None:
+    require_free_dock(db, station_id)
     bike = db.execute("SELECT bike_id FROM bikes WHERE ride_id = ?", [ride_id]).fetchone()
     if bike is None:
         raise Problem(409, "ride without bike", f"ride {ride_id} has no bike to return")

@@ -1,6 +1,7 @@
 """Pricing: what a ride costs, and offers that can be asked for again. Calls nobody.
 
 GET /quote is the plain price. POST /quotes is an offer: it rises with the demand and is kept under an id.
+All replicas of this service share one DATA_DIR, and in it the file `pricing.db`.
 """
 
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Query, Response
 from pydantic import Field
 
-from lab_services.bikeshare.database import opened, transaction  # noqa: F401 (for your turn)
+from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Body, Problem, speak_problems
 
@@ -27,21 +28,18 @@ class Wish(Body):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    get_ready()
-    yield
+    with opened("pricing", TABLES):
+        yield
 
 
 app = FastAPI(title="pricing", lifespan=lifespan)
 speak_problems(app)
-answer_health(app, ready=lambda: demand())
+answer_health(app, ready=lambda: look_into_file())
 
 
 # --- your turn 1.3 ---
+TABLES = ""  # of pricing.db, as CREATE TABLE IF NOT EXISTS ...
 quotes: dict[str, Json] = {}
-
-
-def get_ready() -> None:
-    """Runs once in each process, before its first request."""
 
 
 def make_quote(minutes: int) -> Json:
@@ -72,6 +70,11 @@ def offer(minutes: int, demand: int) -> Json:
 
 def plain_price(minutes: int) -> int:
     return min(HOLD_CENTS, UNLOCK_CENTS + MINUTE_CENTS * minutes)
+
+
+def look_into_file() -> None:
+    with transaction("pricing", "BEGIN"):
+        pass
 
 
 @app.get("/quote")

@@ -1,4 +1,5 @@
-"""Reports: what the office sees. GET /report lists the rides that have ended, each with its rider's balance.
+"""Reports: what the office sees. GET /report lists the rides that have ended, each with its rider's balance;
+GET /prices is today's price list, asked of pricing: it is reused here, not written again.
 
 Since version 2 a line also has the `tariff` of the ride; rides of an older version say nothing about it: "standard".
 """
@@ -7,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from city_client import call  # noqa: F401 (for your turn)
+from city_client import call
 from fastapi import FastAPI
 
 from lab_services.bikeshare.health import answer_health
@@ -43,3 +44,8 @@ def report_lines() -> list[Json]:
 def report() -> Json:
     lines = report_lines()
     return {"rides": lines, "paid_cents": sum(line["paid_cents"] for line in lines)}
+
+
+@app.get("/prices")
+def prices() -> Json:
+    return {"prices": [call("pricing", "GET", f"/quote?minutes={minutes}") for minutes in (10, 30, 60)]}

@@ -4,25 +4,23 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Thread
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
+import rides_table as table
 from city_client import call
 from fastapi import FastAPI, Query, Response
-from rides_table import RIDES, End, Start, change_ride, find_ride, find_rides, insert_ride, now
+from rides_table import End, Json, Start, now
 
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Problem, speak_problems
 
-Json = dict[str, Any]
-HOLD_CENTS = 2000
-
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     stop = Event()
-    with opened("rides", RIDES):
+    with opened("rides", table.RIDES):
         get_ready()
         beside = Thread(target=beside_the_requests, args=[stop])
         beside.start()
@@ -64,16 +62,15 @@ def beside_the_requests(stop: Event) -> None:
 def start_ride(wish: Start, response: Response) -> Json:
     ride_id = f"r-{uuid4().hex[:12]}"
     with transaction("rides") as db:
-        insert_ride(db, ride_id, wish)
+        table.insert_ride(db, ride_id, wish)
     try:
-        call("wallet", "PUT", f"/holds/{ride_id}", {"rider_id": wish.rider_id, "cents": HOLD_CENTS})
+        call("wallet", "PUT", f"/holds/{ride_id}", {"rider_id": wish.rider_id, "cents": table.HOLD_CENTS})
         bike = call("stations", "PUT", f"/stations/{wish.station_id}/taken/{ride_id}")
-        ride = finish_step(ride_id, "started", bike_id=bike["bike_id"])
+        response.headers["Location"] = f"/rides/{ride_id}"
+        return finish_step(ride_id, "started", bike_id=bike["bike_id"])
     except Problem:
         undo(ride_id, wish.station_id)
         raise
-    response.headers["Location"] = f"/rides/{ride_id}"
-    return ride
 
 
 @app.post("/rides/{ride_id}/end")
@@ -81,33 +78,30 @@ def end_ride(ride_id: str, wish: End) -> Json:
     ride = show_ride(ride_id)
     if ride["state"] == "ended":
         return ride
-    if ride["state"] != "started":
-        raise Problem(409, "ride not started", f"ride {ride_id} is {ride['state']}")
+    table.require_started(ride)
     cents = call("pricing", "GET", f"/quote?minutes={wish.minutes}")["cents"]
     call("stations", "PUT", f"/stations/{wish.station_id}/returned/{ride_id}")
     call("wallet", "PUT", f"/holds/{ride_id}/captured", {"cents": cents})
-    facts = {"to_station": wish.station_id, "minutes": wish.minutes, "cents": cents, "ended_at": now()}
-    return finish_step(ride_id, "ended", **facts)
+    return finish_step(ride_id, "ended", to_station=wish.station_id, minutes=wish.minutes, cents=cents, ended_at=now())
 
 
 @app.get("/rides/{ride_id}")
 def show_ride(ride_id: str) -> Json:
     with transaction("rides", "BEGIN") as db:
-        return find_ride(db, ride_id)
+        return table.find_ride(db, ride_id)
 
 
 @app.get("/rides")
 def list_rides(state: str = "ended", limit: Annotated[int, Query(ge=1, le=500)] = 100) -> Json:
     with transaction("rides", "BEGIN") as db:
-        return {"rides": find_rides(db, state, limit)}
+        return {"rides": table.find_rides(db, state, limit)}
 
 
 def finish_step(ride_id: str, state: str, **facts: object) -> Json:
     """Write what has become true of a ride, and tell its rider, in one transaction."""
     with transaction("rides") as db:
-        ride = change_ride(db, ride_id, state=state, **facts)
-        notice = {"rider_id": ride["rider_id"], "ride_id": ride_id, "text": f"ride {state}"}
-        tell(db, f"{ride_id}-{state}", notice)
+        ride = table.change_ride(db, ride_id, state=state, **facts)
+        tell(db, f"{ride_id}-{state}", {"rider_id": ride["rider_id"], "ride_id": ride_id, "text": f"ride {state}"})
         return ride
 
 
@@ -118,4 +112,4 @@ def undo(ride_id: str, station_id: str) -> None:
     with suppress(Problem):
         call("wallet", "PUT", f"/holds/{ride_id}/released")
     with transaction("rides") as db:
-        change_ride(db, ride_id, state="refused")
+        table.change_ride(db, ride_id, state="refused")

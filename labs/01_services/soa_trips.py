@@ -51,8 +51,8 @@ def end_ride(ride_id: str, wish: city.End) -> dict[str, Any]:
     ride = show_ride(ride_id)
     if ride["state"] == "ended":
         return ride
-    if show_station(wish.station_id)["free"] == 0:
-        raise Problem(409, "no free dock", f"station {wish.station_id} is full")
+    with transaction("trips", "BEGIN") as db:
+        city.require_free_dock(db, wish.station_id)
     bill = call("bus", "PUT", f"/billing/bills/{ride_id}", {"minutes": wish.minutes})
     with transaction("trips") as db:
         city.return_bike(db, ride_id, wish.station_id)
