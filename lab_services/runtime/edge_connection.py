@@ -151,7 +151,7 @@ class Connection:
         if way is self._requests:
             await self._begin_request(first)
         else:
-            await self._begin_answer(first)
+            await self._begin_answer()
 
     async def _begin_request(self, first: bool) -> None:
         if first:
@@ -163,11 +163,10 @@ class Connection:
             raise ConnectionResetError
         await asyncio.sleep(self._conditions.faults.latency + self._decision.there)
 
-    async def _begin_answer(self, first: bool) -> None:
+    async def _begin_answer(self) -> None:
         if self._decided:
             self._decision = self._decided.popleft()
-        if first:
-            self._swallow = self._decision.fate == LOSE or self._conditions.loses_this_answer()
+        self._swallow = self._decision.fate == LOSE or self._conditions.loses_this_answer()
         await asyncio.sleep(self._conditions.faults.latency + self._decision.back)
 
 
