@@ -23,7 +23,7 @@ class Cities:
         judged = os.environ.get("COURSE_CHECK_WORKSPACE")
         self._workspace = Path(judged) if judged else open_workspace(spec).folder
         result = os.environ.get("COURSE_CHECK_RESULT")
-        self._scratch = Path(result).parent / "city" if result else self._workspace
+        self._scratch = Path(result).parent / "city" if result else self._workspace / ".check"
 
     @contextmanager
     def city(self, shape: str | None, options: Mapping[str, Any] | None) -> Iterator[Any]:

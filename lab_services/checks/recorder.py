@@ -26,7 +26,7 @@ class Recorder:
     def begin(self, row: CheckRow) -> None:
         """Note that a check begins; the case of a check that was judged before is judged on top of it."""
         self._rows.setdefault(row.check, row)
-        self._running = {"check": row.check, "since": time.time()}
+        self._running = {"check": row.check, "behaviour": row.behaviour, "since": time.time()}
         self._write()
 
     def took(self, check: str, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab_services.checks import report as r
+from lab_services.checks.expectation import SHOWN_CHARACTERS
 from lab_services.checks.report import CheckReport, CheckRow
 from lab_services.views.html_table import TEXT, Html, badge, escape, paragraph, preformatted, table
 from lab_services.views.plain_text import text_table, visible, visible_lines
@@ -11,6 +12,7 @@ NEXT = "lab.hint() shows a hint for the first check that did not pass"
 NEXT_SYNTAX = "mend that line, save the file, and check again"
 NEXT_ENVIRONMENT = "your code was not judged: mend what is named above, or type: course doctor"
 
+_ANY = 2 * SHOWN_CHARACTERS  # the parts are shortened already, with their own words
 _COLUMNS = ("what must hold", "verdict")
 _PART_WIDTH = max(len(title) for title in r.PARTS.values()) + 2
 _SIGNS = {r.PASSED: ("\u2713", "#1b6e35"), r.FAILED: ("\u2715", "#a51d2d"), r.NOT_RUN: ("\u25cb", "#55606b")}
@@ -53,7 +55,7 @@ def _failures(report: CheckReport) -> list[CheckRow]:
 
 
 def _part_lines(title: str, text: str) -> list[str]:
-    first, *more = visible_lines(text)
+    first, *more = visible_lines(text, _ANY)
     return [f"  {title + ':':<{_PART_WIDTH}}{first}", *(f"  {'':<{_PART_WIDTH}}{line}" for line in more)]
 
 
@@ -63,7 +65,7 @@ def _badge(row: CheckRow) -> Html:
 
 
 def _block(row: CheckRow, *, is_open: bool) -> str:
-    parts = [(title, Html(preformatted(visible_lines(text)))) for title, text in row.parts().items()]
+    parts = [(title, Html(preformatted(visible_lines(text, _ANY)))) for title, text in row.parts().items()]
     words = escape(f"Show why: {row.behaviour} ({row.check})")
     summary = f'<summary style="cursor:pointer;{TEXT}">{words}</summary>'
     body = table(f"{row.behaviour}: {row.words}", ("part", "what is known"), parts)

@@ -160,19 +160,17 @@ def _cut_off(
     if running is None or time.time() - running["since"] < limits.check_seconds():
         raise _cannot(spec, "the process of the checks died", output)
     for check in plan:
-        hung = check.name == running["check"]
-        if hung or check.name not in rows:
-            rows[check.name] = _unjudged(check, hung)
+        if check.name == running["check"]:
+            rows[check.name] = _unjudged(check, running["behaviour"], "it did not end, and its process was stopped")
+        elif check.name not in rows:
+            words = check.name.removeprefix("test_").replace("_", " ")
+            rows[check.name] = _unjudged(check, words, f"{running['check']} did not end", report.NOT_RUN)
     return rows
 
 
-def _unjudged(check: Check, hung: bool) -> CheckRow:
-    behaviour = check.name.removeprefix("test_").replace("_", " ")
-    came = "it did not end, and its process was stopped" if hung else "an earlier check did not end"
-    failure = Failure(check.name, "an end within its time", came, "a rider does not wait for ever", "the failed check")
-    if hung:
-        return CheckRow(check.name, behaviour, report.FAILED, report.TIME_OUT, failure=failure, task=check.task)
-    return CheckRow(check.name, behaviour, report.NOT_RUN, report.TIME_OUT, failure=failure, task=check.task)
+def _unjudged(check: Check, behaviour: str, came: str, verdict: str = report.FAILED) -> CheckRow:
+    failure = Failure(check.name, "an end within its time", came, "no rider waits for ever", "what never answers")
+    return CheckRow(check.name, behaviour, verdict, report.TIME_OUT, failure=failure, task=check.task)
 
 
 def _cannot(spec: LabSpec, why: str, output: str) -> CheckError:

@@ -48,13 +48,14 @@ def failure_of(error: BaseException, *, check: str, behaviour: str, file: Path, 
     if isinstance(error, CheckFailed):
         return error.failure
     where, line = _place(error, file)
-    known = Failure(f"{check} in {where}", f"{_small(behaviour)}", describe(error), WHY, look)
+    came = str(error) if isinstance(error, (CheckTimedOut, CheckSkipped)) else describe(error)
+    known = Failure(f"{check} in {where}", behaviour.rstrip(".") or "the check passes", came, WHY, look)
     if isinstance(error, errors.LabError):
         came = f"{error.what}\n{error.evidence}".rstrip()
         look = "; ".join(part for part in (error.where, error.next_step) if part)
         return replace(known, sent="the city was started or asked", came=describe(came), look=look or known.look)
     if isinstance(error, CheckSkipped):
-        return replace(known, came=str(error), look="type: course doctor", why="the check needs it; nothing was judged")
+        return replace(known, look="type: course doctor", why="the check needs it; nothing was judged")
     return replace(known, sent=f"{known.sent}: {line}") if line else known
 
 
@@ -69,7 +70,3 @@ def _place(error: BaseException, file: Path) -> tuple[str, str]:
     """Return the last place in the check file that the exception passed, and the line there."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
     return (f"{file.name}, line {frames[-1].lineno}", frames[-1].line or "") if frames else (file.name, "")
-
-
-def _small(behaviour: str) -> str:
-    return behaviour.rstrip(".") or "the check passes"
