@@ -11,7 +11,7 @@ from lab_services.errors import NotRunning, UnknownName
 from lab_services.runtime.client import SupervisorClient
 from lab_services.runtime.spec import LabSpec, ServiceSpec, load_spec
 from lab_services.runtime.states import ServiceState
-from lab_services.runtime.workspace import open_workspace, work_root
+from lab_services.runtime.workspace import Workspace, open_workspace, work_root
 
 if TYPE_CHECKING:
     from lab_services.bikeshare.laws import Audit
@@ -132,6 +132,7 @@ class Lab:
             LabError: what failed first; the rest of the city stays up.
         """
         with self._starting:
+            Workspace(self.folder, self.spec).require()
             run = {} if self._running else self._run(weather, seed, replace or {}, skip)
             client = self._warm_supervisor()
             try:
@@ -177,7 +178,7 @@ class Lab:
         self._ask("resume", name=self._known(name), replica=replica)
 
     def scale(self, name: str, count: int) -> None:
-        """Run `count` replicas of a service behind its address, 1 to 20."""
+        """Run `count` replicas of a service behind its address, 1 to 16."""
         self._ask("scale", name=self._known(name), count=count)
 
     def edge(self, source: str, target: str) -> EdgeFault:
@@ -213,7 +214,7 @@ class Lab:
         from lab_services.views import LogView
 
         found = self._ask("logs", name=self._known(name), lines=lines)
-        return LogView(name, tuple(found["lines"]), found["dropped"])
+        return LogView(name, tuple(found["lines"]), found["dropped"], folder=self.folder)
 
     def trace(self, id: str) -> TraceView:
         """Show every log line, of whatever service, that carries an id such as a ride's."""

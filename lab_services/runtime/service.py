@@ -17,7 +17,7 @@ from lab_services.runtime.replica import Program, Replica
 from lab_services.runtime.spec_types import ServiceSpec
 from lab_services.runtime.states import ServiceState
 
-MOST_REPLICAS = 20
+MOST_REPLICAS = 16
 BALANCER = "lab_services.runtime.balancer:app"
 
 
@@ -108,7 +108,7 @@ class Service:
         """Run `count` replicas behind one address.
 
         Raises:
-            UnknownName: `count` is not between 1 and 20.
+            UnknownName: `count` is not between 1 and 16.
             LabError: a new replica could not start; those that run go on.
         """
         if not 1 <= count <= MOST_REPLICAS:

@@ -330,9 +330,15 @@ def test_a_replaced_service_is_reached_at_the_other_address(make_town: Maker) ->
 
 def test_weather_loses_an_answer_after_the_effect(make_town: Maker) -> None:
     """drop_answer() lets the request take effect at the target and swallows its answer, once."""
-    asks = HELLO + (
-        '\nimport httpx\n@app.get("/ask")\ndef ask():\n    url = os.environ["B_URL"] + "/count"\n    try: return httpx.get(url).json()\n'
-        "    except httpx.HTTPError as e: return type(e).__name__\n"
+    asks = (
+        HELLO
+        + """
+import httpx
+@app.get("/ask")
+def ask():
+    try: return httpx.get(os.environ["B_URL"] + "/count").json()
+    except httpx.HTTPError as error: return type(error).__name__
+"""
     )
     counts = HELLO + '\nseen = []\n@app.get("/count")\nasync def count():\n    seen.append(1)\n    return len(seen)\n'
     lab = make_town(service("a", needs=("b",)), service("b"), a=asks, b=counts)
