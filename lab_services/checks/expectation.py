@@ -6,6 +6,8 @@
     why       why it matters in the city
     look      where to look in the learner's files
     log       the last log lines of the service involved (added by the plugin)
+
+The first five are written by the check, in `expect`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ class FakeBank(FakeService):
         city.start(replace={"wallet": fake_bank.url})
         fake_bank.drop_answers(times=1, path="/captured")
         fake_bank.captures("r-1")       # how often money was really taken
+
+    `deposits` and `holds` may be read and, before the city starts, changed.
     """
 
     def __init__(self) -> None:

@@ -193,5 +193,3 @@ def _write(connection: BaseHTTPRequestHandler, status: int, content: Any) -> Non
     connection.end_headers()
     if connection.command != "HEAD":
         connection.wfile.write(body)
-
-

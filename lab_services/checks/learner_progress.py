@@ -153,9 +153,7 @@ def _lab_rows(name: str, data: ProgressData) -> list[ProgressRow]:
     for task in tasks.values():
         known = kept.tasks.get(task.id, TaskProgress()) if kept else TaskProgress()
         hints = sum(known.hints.values())
-        rows.append(
-            ProgressRow(name, task.id, task.title, _words(known), len(known.attempts), hints, known.passed_at)
-        )
+        rows.append(ProgressRow(name, task.id, task.title, _words(known), len(known.attempts), hints, known.passed_at))
     return rows
 
 

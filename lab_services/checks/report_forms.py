@@ -12,6 +12,7 @@ NEXT = "lab.hint() shows a hint for the first check that did not pass"
 NEXT_SYNTAX = "mend that line, save the file, and check again"
 NEXT_ENVIRONMENT = "your code was not judged: mend what is named above, or type: course doctor"
 
+FULL_STOP = "."
 _ANY = 2 * SHOWN_CHARACTERS  # the parts are shortened already, with their own words
 _COLUMNS = ("what must hold", "verdict")
 _PART_WIDTH = max(len(title) for title in r.PARTS.values()) + 2
@@ -23,7 +24,7 @@ def report_text(report: CheckReport) -> str:
     lines = [report.headline]
     lines += text_table(_COLUMNS, [(visible(row.behaviour), row.words) for row in report.rows]).splitlines()
     for row in _failures(report):
-        lines += ["", f"{visible(row.behaviour)} ({row.check}) {row.words}"]
+        lines += ["", f"{visible(row.behaviour.rstrip(FULL_STOP))} ({row.check}): {row.words}"]
         lines += [line for title, text in row.parts().items() for line in _part_lines(title, text)]
     if (step := next_step(report)) is not None:
         lines += ["", f"next: {step}"]
@@ -66,7 +67,8 @@ def _badge(row: CheckRow) -> Html:
 
 def _block(row: CheckRow, *, is_open: bool) -> str:
     parts = [(title, Html(preformatted(visible_lines(text, _ANY)))) for title, text in row.parts().items()]
-    words = escape(f"Show why: {row.behaviour} ({row.check})")
+    behaviour = row.behaviour.rstrip(FULL_STOP)
+    words = escape(f"Show why: {behaviour} ({row.check})")
     summary = f'<summary style="cursor:pointer;{TEXT}">{words}</summary>'
-    body = table(f"{row.behaviour}: {row.words}", ("part", "what is known"), parts)
+    body = table(f"{behaviour}: {row.words}", ("part", "what is known"), parts)
     return f'<details{" open" if is_open else ""} style="margin:0.5em 0;{TEXT}">{summary}{body}</details>'

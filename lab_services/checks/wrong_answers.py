@@ -1,19 +1,19 @@
 """The wrong answers of a lab, which its checks must fail, and the spared designs, which they must pass.
 
-    [[wrong]]
-    id = "MS-16"
-    title = "money as a float"
-    file = "wallet.py"
-    find = "cents: int"            # occurs exactly once in the solution
-    replace = "cents: float"
-    killed_by = "test_sums_are_exact"
-    says = "cents"                 # a part of the failure's text
-    dagger = true                  # survives a happy-path test
+[[wrong]]
+id = "MS-16"
+title = "money as a float"
+file = "wallet.py"
+find = "cents: int"            # occurs exactly once in the solution
+replace = "cents: float"
+killed_by = "test_sums_are_exact"
+says = "cents"                 # a part of the failure's text
+dagger = true                  # survives a happy-path test
 
-    [[spared]]
-    id = "S-1"
-    title = "composition in place of a projection"
-    edits = [{ file = "reports.py", find = "...", replace = "..." }, { file = "new.py", content = "..." }]
+[[spared]]
+id = "S-1"
+title = "composition in place of a projection"
+edits = [{ file = "reports.py", find = "...", replace = "..." }, { file = "new.py", content = "..." }]
 """
 
 from __future__ import annotations

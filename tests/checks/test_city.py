@@ -65,7 +65,7 @@ def test_one_lab_is_started_afresh_for_each_check(course: Course) -> None:
 
 def test_the_mark_says_how_the_city_starts(course: Course) -> None:
     """skip, weather, shape and replace reach the lab; the name of a fixture becomes its address."""
-    checks = '''
+    checks = """
 @pytest.mark.city(skip=["notices"], weather="calm", shape="monolith", replace={"wallet": "fake_bank"})
 def test_a(city, fake_bank):
     assert fake_bank.url in Path(TOLD).read_text()
@@ -73,7 +73,7 @@ def test_a(city, fake_bank):
 @pytest.mark.city(started=False)
 def test_b(city):
     tell("the check starts it")
-'''
+"""
     assert run(course, checks, "test_a", "test_b").passed
     lines = told(course)
     assert "shape monolith" in lines and "'skip', ['notices']" in lines[2] and "'weather', 'calm'" in lines[2]
@@ -82,10 +82,10 @@ def test_b(city):
 
 def test_a_failure_carries_the_log_of_its_service(course: Course) -> None:
     """The last log lines of the named service are the sixth part, safe to show, without ports and health probes."""
-    checks = '''
+    checks = """
 def test_a(city):
     expect(False, sent="s", expected="e", came="c", why="w", look="l", service="toy")
-'''
+"""
     report = run(course, checks, "test_a")
     assert list(report.rows[0].parts()) == [
         "what was sent", "expected", "what came", "why it matters", "where to look", "last log lines",

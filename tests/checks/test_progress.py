@@ -145,7 +145,7 @@ def test_the_solution_shows_no_other_task(course: Course) -> None:
     course.answer("PRICE = 100", "PRICE = 120")
     run_checks(course.spec, "7.1")
     shown = solution(course.spec, "7.1")
-    assert "-PRICE = 100" in shown.diff and "TITLE = \"bike\"" not in shown.diff
+    assert "-PRICE = 100" in shown.diff and 'TITLE = "bike"' not in shown.diff
     assert not solution(course.spec, "7.2").open
     with pytest.raises(UnknownName):
         solution(course.spec, "9.9")
