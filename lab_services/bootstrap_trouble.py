@@ -27,6 +27,7 @@ NETWORK_SIGNS = (
 )
 DISK_SIGNS = "No space left on device|Disk quota exceeded|os error 28"
 FOLDER_SIGNS = "Permission denied|Read-only file system|os error 13|os error 30"
+NOT_COMPILED = re.compile(r"Failed (?:building wheel for|to build) [`'(]*([\w.-]+)")
 NO_WHEEL = re.compile(r"No matching distribution found for ([\w.-]+)|no wheels? (?:for|with) .*?`?([\w.-]+)")
 
 
@@ -143,10 +144,23 @@ def installation_failed(output: str, log: Path, command: str) -> LabError:
             evidence=evidence,
             next_step="check the connection (behind a proxy: set HTTPS_PROXY), then: " + again,
         )
+    compiled = NOT_COMPILED.search(output)
+    if compiled:
+        return _no_compiler(compiled.group(1).partition("==")[0], evidence, again)
     missing = NO_WHEEL.search(output)
     if missing:
         return _no_wheel(missing.group(1) or missing.group(2), evidence)
     return MachineError("the packages could not be installed", where=str(log), evidence=evidence, next_step=again)
+
+
+def _no_compiler(package: str, evidence: str, again: str) -> LabError:
+    tools = _by_system(mac="xcode-select --install && brew install rust", debian="sudo apt install gcc python3-dev")
+    return MissingProgram(
+        f"the package {package} has no ready-made form for this machine, and could not be compiled here",
+        where=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        evidence=evidence,
+        next_step=f"{tools}\nthen: {again}",
+    )
 
 
 def _no_wheel(package: str, evidence: str) -> LabError:
