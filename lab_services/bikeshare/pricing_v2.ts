@@ -1,5 +1,6 @@
 // Pricing, version 2: the contract of pricing.py in TypeScript on Deno, with nothing but what Deno brings along.
 // deno run --allow-net=127.0.0.1 --allow-env pricing_v2.ts        (listens on 127.0.0.1:$PORT)
+// With --unstable-net it shares a port that somebody else keeps reserved; without, Deno refuses to be asked for that.
 
 const cents = (name: string, otherwise: number) => Number(Deno.env.get(name) ?? otherwise);
 const TARIFF = Deno.env.get("TARIFF") ?? "standard";
@@ -58,7 +59,7 @@ function answer(request: Request): Response {
 const server = Deno.serve({
   hostname: "127.0.0.1",
   port: Number(Deno.env.get("PORT") ?? 8000),
-  reusePort: true,
+  reusePort: "listenDatagram" in Deno, // there only with --unstable-net
   onListen: ({ hostname, port }) => console.log(`pricing ${VERSION} listens on http://${hostname}:${port}`),
 }, answer);
 
