@@ -114,7 +114,7 @@ def test_what_the_system_refuses_in_between_is_said(number: int, word: str, tmp_
         ("ERROR: [Errno 13] Permission denied: 'x'", "write"),
         ("ERROR: No matching distribution found for deno==2.9.8", "deno"),
         ("error: command 'gcc' failed\n  ERROR: Failed building wheel for hdrhistogram", "hdrhistogram"),
-        ("  x Failed to build `cryptography==50.0.2`", "cryptography"),
+        ("x Failed to build `cryptography==50.0.2`", "cryptography"),
         ("ERROR: something nobody has thought of", "could not be installed"),
     ],
 )  # fmt: skip
