@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import Annotated, Any
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ TARIFF = os.environ.get("TARIFF", "standard")
 UNLOCK_CENTS = int(os.environ.get("UNLOCK_CENTS", "100"))
 MINUTE_CENTS = int(os.environ.get("MINUTE_CENTS", "20"))
 HOLD_CENTS = int(os.environ.get("HOLD_CENTS", "2000"))  # no ride costs more than what was held for it
+QUOTE_SECONDS = float(os.environ.get("QUOTE_SECONDS", "0"))  # how long one quote keeps this process busy
 VERSION = "v1"
 
 
@@ -33,6 +35,8 @@ answer_health(app)
 
 @app.get("/quote")
 async def quote(minutes: Annotated[int, BeforeValidator(whole_number), Field(ge=0, le=1440)]) -> dict[str, Any]:
+    if QUOTE_SECONDS:
+        time.sleep(QUOTE_SECONDS)  # blocks on purpose: a tariff that computes for so long answers nobody else meanwhile
     cents = min(UNLOCK_CENTS + MINUTE_CENTS * minutes, HOLD_CENTS)
     return {"minutes": minutes, "cents": cents, "tariff": TARIFF, "version": VERSION}
 
