@@ -20,6 +20,7 @@ FLAGS = [
     "--no-npm",
     "--no-config",
     "--no-lock",
+    "--unstable-net",  # without it Deno refuses `reusePort: true`
     "--allow-env",
     "--allow-net=127.0.0.1",
 ]
