@@ -1,13 +1,14 @@
 """Checks of task 1.4: a ride waits only for what it cannot do without."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
-from lab_services.checks import eventually, expect, together
+from lab_services.checks import Call, eventually, expect, together
 from lab_services.errors import LabError
 
 TELL = "rides.py: tell and beside_the_requests"
@@ -33,9 +34,22 @@ def notices(city: Any, ride_id: str, rider_id: str = "ada") -> list[str]:
 
 def stays_one(city: Any, ride_id: str) -> list[str]:
     """Wait for a first notice, give a second one time to arrive, and return all that came."""
-    eventually(lambda: notices(city, ride_id), within=4)
+    eventually(lambda: notices(city, ride_id), within=3)
     eventually(lambda: len(notices(city, ride_id)) > 1, within=0.5)
     return notices(city, ride_id)
+
+
+def notice_board() -> Callable[[Call], tuple[int, Any]]:
+    """Return the handler of a fake `notices`, which writes each id once, as the real one does."""
+    told: dict[str, Any] = {}
+
+    def handle(call: Call) -> tuple[int, Any]:
+        if call.method == "PUT":
+            told.setdefault(call.path.rsplit("/", 1)[-1], call.body)
+            return 201, call.body
+        return 200, {"notices": [{"notice_id": name, **body} for name, body in told.items()]}
+
+    return handle
 
 
 def test_rides_go_on_while_the_notices_are_down(city: Any) -> None:
@@ -55,17 +69,21 @@ def test_rides_go_on_while_the_notices_are_down(city: Any) -> None:
     )
 
 
-def test_the_notice_comes_when_the_notices_are_back(city: Any) -> None:
-    """A notice that could not be delivered arrives as soon as the notices are back, and only once."""
-    city.kill("notices")
+@pytest.mark.city(started=False)
+def test_the_notice_comes_when_the_notices_are_back(city: Any, fake_service: Any) -> None:
+    """A notice that was refused arrives as soon as the notices are back, and only once."""
+    board = fake_service("notices", notice_board())
+    city.start(replace={"notices": board.url})
+    board.fail(times=1000, path="/notices/")
     ride = start(city)
-    expect(ride.status_code == 201, sent="POST /rides while the notices are down", expected="201", came=ride,
+    expect(ride.status_code == 201, sent="POST /rides while the notices answer 503", expected="201", came=ride,
            why="a message can wait, a rider cannot", look=TELL, service="rides")  # fmt: skip
-    city.launch("notices")
+    eventually(lambda: board.calls_to("PUT"))  # somebody has tried in vain
+    board.clear()
     found = stays_one(city, ride.json()["ride_id"])
     expect(
         len(found) == 1,
-        sent="GET /notices of ada, up to four seconds after the notices came back",
+        sent="GET /notices of ada, up to three seconds after the notices came back",
         expected="one notice of the ride",
         came=found,
         why="to let go of a message is not to lose it",
@@ -173,7 +191,7 @@ def test_every_ride_is_told_and_paid(city: Any) -> None:
     """On an ordinary day each rider hears of the start and of the end, and the laws hold."""
     rides = [answer.json() for answer in together([lambda rider=rider: start(city, rider) for rider in RIDERS])]
     together([lambda ride=ride: end(city, ride["ride_id"]) for ride in rides])
-    told = eventually(lambda: all(len(notices(city, r["ride_id"], r["rider_id"])) == 2 for r in rides), within=4)
+    told = eventually(lambda: all(len(notices(city, r["ride_id"], r["rider_id"])) == 2 for r in rides), within=3)
     expect(
         told,
         sent="four rides, started and ended",

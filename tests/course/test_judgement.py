@@ -1,0 +1,81 @@
+"""The checks judge as they say: starters red as listed, solutions green, wrong answers dead, other right designs alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lab_services.checks import WrongAnswer
+from lab_services.checks.report import ASSERTION, CRASHED, FAILED
+from lab_services.checks.verdict import WHY
+from lab_services.checks.wrong_answers import Spared
+from tests.course.judged import (
+    LABS,
+    SPARED,
+    WRONG,
+    killed,
+    solution_report,
+    spared_report,
+    spec_of,
+    starter_report,
+    told,
+    wrong_row,
+)
+from tests.course.score import published_table, score_table
+
+Record = Callable[[str, object], None]
+# Checks that fail on the starter because a service of the starter ends by itself; all others fail by what they expect.
+CRASH_ON_THE_STARTER = {"test_rides_start_in_any_order"}
+
+each_lab = pytest.mark.parametrize("lab", LABS)
+each_wrong = pytest.mark.parametrize(
+    ("lab", "wrong"), WRONG, ids=lambda value: value if isinstance(value, str) else value.id
+)
+each_spared = pytest.mark.parametrize(
+    ("lab", "spared"), SPARED, ids=lambda value: value if isinstance(value, str) else value.id
+)
+
+
+@each_lab
+def test_the_starter_fails_exactly_what_is_listed(lab: str, record_property: Record) -> None:
+    """The starter runs and fails the checks listed as red, no other, each by an expectation and not by accident."""
+    report = starter_report(lab)
+    red = {check for task in spec_of(lab).tasks.values() for check in task.red}
+    assert {row.check: told(row) for row in report.rows if row.verdict == FAILED and row.check not in red} == {}
+    assert set(report.failing) == red
+    for row in report.rows:
+        record_property(f"seconds of {row.check}, starter", round(row.seconds, 2))
+        if row.check in red:
+            assert row.kind == (CRASHED if row.check in CRASH_ON_THE_STARTER else ASSERTION), told(row)
+            assert row.failure is not None and row.failure.why != WHY, f"{row.check} failed by accident: {told(row)}"
+
+
+@each_lab
+def test_the_solution_passes_every_check(lab: str, record_property: Record) -> None:
+    """The solution passes all checks of its lab; how long the checks of each task took is kept with the result."""
+    report = solution_report(lab)
+    for task in spec_of(lab).tasks:
+        seconds = sum(row.seconds for row in report.rows if row.task == task)
+        record_property(f"seconds of task {task}, solution", round(seconds, 2))
+    assert report.passed, {row.check: told(row) for row in report.rows if row.check in report.failing}
+
+
+@each_wrong
+def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> None:
+    """The named check fails a wrong answer, and its message names the mistake."""
+    row = wrong_row(lab, wrong)
+    assert row.verdict == FAILED, f"{wrong.id} survives {wrong.killed_by}: {wrong.title}"
+    assert killed(lab, wrong), f"{wrong.id}: {wrong.says!r} is not in what the learner reads:\n{told(row)}"
+
+
+@each_spared
+def test_a_spared_design_passes(lab: str, spared: Spared) -> None:
+    """A right design that is not ours passes every check of its tasks."""
+    report = spared_report(lab, spared)
+    assert report.passed, {row.check: told(row) for row in report.rows if row.check in report.failing}
+
+
+def test_the_readme_shows_the_score() -> None:
+    """The score in README.md is the one that the checks have today."""
+    assert published_table() == score_table(), "python -m tests.course.score writes it"
