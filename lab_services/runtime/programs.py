@@ -22,9 +22,9 @@ def typescript_program(
     Raises:
         MissingProgram: Deno is not installed.
     """
-    from lab_services.servers import deno
+    from lab_services.servers.deno import find, service_command
 
-    argv, extra = deno.service_command(deno.SERVER.find(), script, data, replica.port.number)
+    argv, extra = service_command(find(), script, data, replica.port.number)
     return Program({"argv": argv}, {**env, **extra}, script.parent, ready_seconds)
 
 
