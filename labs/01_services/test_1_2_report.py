@@ -9,13 +9,14 @@ import pytest
 
 from lab_services.checks import Call, FakeService, expect
 
+web = httpx.Client(timeout=6, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 LINES = "reports.py: report_lines"
 OTHERS = ["stations", "pricing", "notices"]
 Json = dict[str, Any]
 
 
 def report(city: Any) -> httpx.Response:
-    return httpx.get(city["reports"].url + "/report", timeout=6, trust_env=False)
+    return web.get(city["reports"].url + "/report")
 
 
 def lines_of(answer: httpx.Response) -> list[Json]:
@@ -69,8 +70,8 @@ def with_fakes(city: Any, fake_service: Any, rides: list[Json], wallets: list[Js
 def test_yesterdays_reader_still_understands_the_report(city: Any) -> None:
     """The report still has what its oldest reader reads: rider_id, paid_cents and balance_cents, in whole cents."""
     rides = city["rides"].url + "/rides"
-    ride = httpx.post(rides, json={"rider_id": "ada", "station_id": "A1"}).json()
-    httpx.post(f"{rides}/{ride['ride_id']}/end", json={"station_id": "B2", "minutes": 12})
+    ride = web.post(rides, json={"rider_id": "ada", "station_id": "A1"}).json()
+    web.post(f"{rides}/{ride['ride_id']}/end", json={"station_id": "B2", "minutes": 12})
     answer = report(city)
     line = (lines_of(answer) or [{}])[0]
     read = {name: line.get(name) for name in ("rider_id", "paid_cents", "balance_cents")}

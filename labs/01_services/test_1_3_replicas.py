@@ -7,22 +7,35 @@ import httpx
 
 from lab_services.checks import expect, together
 
+web = httpx.Client(timeout=5, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 ZONE = "pricing.py: make_quote, find_quote, demand"
 REPLICAS = 3
-BUSY = 30  # offers that raise the price by 3 x 5 cents
+CLIENTS, EACH = 6, 10
+BUSY = CLIENTS * EACH  # offers that raise the price by 6 x 5 cents
 
 
 def offer(url: str, minutes: int = 12) -> httpx.Response:
-    return httpx.post(f"{url}/quotes", json={"minutes": minutes}, timeout=5, trust_env=False)
+    return web.post(f"{url}/quotes", json={"minutes": minutes})
 
 
 def read(url: str, quote_id: str) -> httpx.Response:
-    return httpx.get(f"{url}/quotes/{quote_id}", timeout=5, trust_env=False)
+    return web.get(f"{url}/quotes/{quote_id}")
 
 
 def replicas(city: Any) -> tuple[str, ...]:
     city.scale("pricing", REPLICAS)
     return tuple(city["pricing"].replica_urls)
+
+
+def make_busy(*urls: str) -> None:
+    """Ask for BUSY offers: CLIENTS at once, each at one of the addresses, one offer after the other."""
+
+    def ask(place: int) -> None:
+        with httpx.Client(base_url=urls[place % len(urls)], timeout=5, trust_env=False) as client:
+            for _ in range(EACH):
+                client.post("/quotes", json={"minutes": 5}).raise_for_status()
+
+    together([lambda place=place: ask(place) for place in range(CLIENTS)])
 
 
 def reader(url: str, quote_ids: list[str]) -> Callable[[], list[str]]:
@@ -45,8 +58,8 @@ def altered(quote_id: str) -> list[str]:
 def test_the_plain_price_stays(city: Any) -> None:
     """GET /quote still answers the plain price, which no demand changes: 100 and 20 a minute, 2000 at most."""
     url = city["pricing"].url
-    together([lambda: offer(url)] * BUSY)
-    found = [httpx.get(f"{url}/quote", params={"minutes": minutes}).json()["cents"] for minutes in (0, 12, 1440)]
+    make_busy(url)
+    found = [web.get(f"{url}/quote", params={"minutes": minutes}).json()["cents"] for minutes in (0, 12, 1440)]
     expect(
         found == [100, 340, 2000],
         sent=f"GET /quote for 0, 12 and 1440 minutes, after {BUSY} offers",
@@ -62,7 +75,7 @@ def test_an_offer_keeps_its_price(city: Any) -> None:
     """An offer that is read again has the price it was made for, whatever the demand is by then."""
     url = city["pricing"].url
     made = offer(url)
-    together([lambda: offer(url)] * BUSY)
+    make_busy(url)
     found = read(url, made.json()["quote_id"])
     expect(
         (made.status_code, found.status_code, found.json()) == (201, 200, made.json()),
@@ -150,8 +163,8 @@ def test_an_offer_survives_a_restart(city: Any) -> None:
 def test_the_demand_of_all_replicas_adds_up(city: Any) -> None:
     """Each replica tells the demand of all three together, and the next offer costs what that demand says."""
     urls = replicas(city)
-    together([lambda url=url: offer(url) for url in urls * (BUSY // REPLICAS)])
-    told = [httpx.get(f"{url}/demand").json()["quotes"] for url in urls]
+    make_busy(*urls)
+    told = [web.get(f"{url}/demand").json()["quotes"] for url in urls]
     expect(
         told == [BUSY] * REPLICAS,
         sent=f"{BUSY} offers at once, a third at each replica, then GET /demand at each",
@@ -162,5 +175,5 @@ def test_the_demand_of_all_replicas_adds_up(city: Any) -> None:
         service="pricing",
     )
     cents = offer(urls[0]).json()["cents"]
-    expect(cents == 355, sent=f"one more offer of 12 minutes, after {BUSY}", expected="340 + 3 x 5 = 355 cents",
+    expect(cents == 370, sent=f"one more offer of 12 minutes, after {BUSY}", expected="340 + 6 x 5 = 370 cents",
            came=cents, why="one city, one price", look=ZONE, service="pricing")  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from lab_services.checks import Call, eventually, expect, together
 from lab_services.errors import LabError
 
+web = httpx.Client(timeout=8, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 TELL = "rides.py: tell and beside_the_requests"
 READY = "rides.py: get_ready"
 RIDERS = ["ada", "bo", "chen", "dora"]
@@ -18,17 +19,17 @@ RIDERS = ["ada", "bo", "chen", "dora"]
 
 def start(city: Any, rider_id: str = "ada", station_id: str = "A1") -> httpx.Response:
     wish = {"rider_id": rider_id, "station_id": station_id}
-    return httpx.post(city["rides"].url + "/rides", json=wish, timeout=8, trust_env=False)
+    return web.post(city["rides"].url + "/rides", json=wish)
 
 
 def end(city: Any, ride_id: str, minutes: int = 12) -> httpx.Response:
     wish = {"station_id": "B2", "minutes": minutes}
-    return httpx.post(f"{city['rides'].url}/rides/{ride_id}/end", json=wish, timeout=8, trust_env=False)
+    return web.post(f"{city['rides'].url}/rides/{ride_id}/end", json=wish)
 
 
 def notices(city: Any, ride_id: str, rider_id: str = "ada") -> list[str]:
     """Return the ids of the notices about one ride."""
-    found = httpx.get(city["notices"].url + "/notices", params={"rider_id": rider_id}, trust_env=False).json()
+    found = web.get(city["notices"].url + "/notices", params={"rider_id": rider_id}).json()
     return [notice["notice_id"] for notice in found["notices"] if notice["ride_id"] == ride_id]
 
 

@@ -1,4 +1,4 @@
-"""The checks judge as they say: starters red as listed, solutions green, wrong answers dead, other right designs alive."""
+"""The checks judge as they say: starters red as listed, solutions green, wrong answers dead, other designs alive."""
 
 from __future__ import annotations
 
