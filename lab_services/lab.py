@@ -122,6 +122,8 @@ class Lab:
     ) -> StatusView:
         """Start the city with fresh data, or what of it does not run; return when it is ready.
 
+        A running city that is asked for another weather, or for anything else below, is stopped and started anew.
+
         Args:
             weather: puts a fault proxy on every connection between services: "calm", "drizzle" or "storm".
             seed: makes the weather repeatable; without one a new one is chosen and printed.
@@ -133,6 +135,8 @@ class Lab:
         """
         with self._starting:
             Workspace(self.folder, self.spec).require()
+            if self._running and (weather or replace or skip):
+                self._stop()
             run = {} if self._running else self._run(weather, seed, replace or {}, skip)
             client = self._warm_supervisor()
             try:
@@ -146,8 +150,7 @@ class Lab:
         from lab_services.views import StatusView
 
         with self._starting:
-            stopped = self._client.ask("stop") if self._client is not None and self._client.alive else []
-            self._running = False
+            stopped = self._stop()
         return StatusView(str(self), tuple(map(ServiceState.from_dict, stopped)))
 
     def close(self) -> None:
@@ -275,6 +278,13 @@ class Lab:
         if shape != self.shape and self._running:
             self.stop()
         self.shape = shape
+
+    def _stop(self) -> list[dict[str, Any]]:
+        self._running = False
+        found: list[dict[str, Any]] = (
+            self._client.ask("stop") if self._client is not None and self._client.alive else []
+        )
+        return found
 
     def _ask(self, do: str, **fields: Any) -> Any:
         if self._client is None or not self._running:

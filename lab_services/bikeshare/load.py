@@ -39,6 +39,8 @@ class LoadReport:
     by_status: Mapping[str, int]
     curve: tuple[tuple[float, float], ...]  # (percentile, milliseconds)
     late_ms: float  # the latest that the sender itself was
+    per_second: float  # answers that were a success, from the first arrival to the last answer
+    milliseconds: tuple[float, ...]  # the latency of each arrival, in the order in which they were due
 
     noun: ClassVar[str] = "requests"
 
@@ -100,12 +102,16 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class Arrival:
-    """How one arrival went: its answer in a word, whether that is a success, and its times in seconds."""
+    """How one arrival went: its answer in a word, whether that is a success, and its times in seconds.
+
+    `seconds` and `late` count from the moment it was due, `ended` from the moment the first one was.
+    """
 
     status: str
     succeeded: bool
     seconds: float
     late: float
+    ended: float
 
 
 async def arrive(
@@ -137,7 +143,8 @@ async def arrive(
             pass
         except Exception as error:  # a broken connection, or an answer that is not what was promised
             status = type(error).__name__
-        return Arrival(status, succeeded, loop.time() - due, late)
+        now = loop.time()
+        return Arrival(status, succeeded, now - due, late, now - begin)
 
     return list(await asyncio.gather(*(one(number) for number in range(count))))
 
@@ -160,6 +167,8 @@ def measure(arrived: list[Arrival]) -> dict[str, Any]:
         "by_status": dict(Counter(each.status for each in arrived)),
         "curve": tuple((share, histogram.get_value_at_percentile(share) / 1000) for share in SHOWN),
         "late_ms": max(each.late for each in arrived) * 1000,
+        "per_second": sum(each.succeeded for each in arrived) / max(each.ended for each in arrived),
+        "milliseconds": tuple(each.seconds * 1000 for each in arrived),
     }
 
 

@@ -16,7 +16,7 @@ import httpx
 from lab_services.bikeshare.load import LIMIT_SECONDS, MOST_IN_FLIGHT, LoadReport, arrivals, arrive, measure
 from lab_services.bikeshare.load import run_in_thread as run
 
-RIDERS = [f"rider-{number:02}" for number in range(1, 21)]
+RIDERS = [f"{name}-{number:02}" for number in range(1, 11) for name in ("mira", "tom")]  # of the north, of the south
 DEPOSIT_CENTS = 10_000_000  # so that no rider runs dry in a measurement
 STATIONS = {row + column: (4, 4) for row in "ABCD" for column in "1234"}  # bikes and free docks of the first morning
 

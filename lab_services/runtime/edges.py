@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab_services.errors import RuntimeLost
+from lab_services.errors import RuntimeLost, UnknownName
 from lab_services.runtime.logs import LogTail
 from lab_services.runtime.ports import HOST, Port
 from lab_services.runtime.processes import LauncherClient, Process
@@ -60,7 +60,9 @@ class Edges:
         os.close(log)
         theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        await self.ask({"fault": "weather", "name": self._weather, "seed": self._seed})
+        answer = await self.ask({"fault": "weather", "name": self._weather, "seed": self._seed})
+        if "error" in answer:
+            raise UnknownName(str(answer["error"]), where="weather", next_step='lab.start(weather="drizzle", seed=7)')
 
     async def aim(self, target: str, url: str) -> None:
         """Tell the proxy where a target is, once it is known."""

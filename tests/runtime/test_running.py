@@ -349,6 +349,14 @@ def ask():
     assert httpx.get(lab["a"].url + "/ask").json() == 3
 
 
+def test_weather_asked_of_a_running_lab_takes_effect(make_town: Maker) -> None:
+    """start(weather=...) on a running lab starts it anew with that weather."""
+    lab = make_town(service("a", needs=("b",)), service("b"))
+    lab.start()
+    lab.start(weather="calm")
+    assert {state.name: state.edges for state in lab.states()} == {"a": ("b",), "b": ()}
+
+
 def test_weather_is_printed_with_its_seed(make_town: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     """Weather without a seed chooses one and says how to have the same again."""
     lab = make_town(service("a"), service("b", needs=("a",)))
