@@ -16,7 +16,8 @@ from tests.benchmarks.plain import make_lab, plain_uvicorns, table
 
 LAB = "01_services"
 ROUNDS = 3
-TASK_SECONDS = 10.0  # what the checks of one task may take
+# What the checks of one task may take: 10 s on a machine that needs 0.4 s to start one uvicorn.
+TASK_STARTS = 25
 Record = Callable[[str, object], None]
 
 
@@ -56,8 +57,9 @@ def test_the_whole_city_to_ready(own_work: Path, one_uvicorn: float, record_prop
         finally:
             lab.close()
     table(f"the city of {LAB}", {"from nothing": nothing, "runtime warm": warm, "one uvicorn": [one_uvicorn]})
-    record_property("figure", "the city of chapter 01 to ready, in starts of one uvicorn")
+    record_property("figure", "the city of chapter 01 from nothing to ready")
     record_property("value", median(nothing) / one_uvicorn)
+    record_property("unit", "uvicorn starts")
     record_property("seconds", {"nothing": nothing, "warm": warm, "one uvicorn": one_uvicorn})
 
 
@@ -66,24 +68,19 @@ def test_the_whole_city_to_ready(own_work: Path, one_uvicorn: float, record_prop
 def test_the_checks_of_one_task(
     own_work: Path, one_uvicorn: float, record_property: Record, task: str, whose: str
 ) -> None:
-    """Judging one task takes at most ten seconds, whether the files are the starter's or the solution's."""
+    """Judging one task takes at most 25 starts of one uvicorn, whether by the starter's files or the solution's."""
     spec = load_spec(LAB)
-    took = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        report = (
-            run_checks(LAB, task, workspace=spec.folder)
-            if whose == "starter"
-            else judge(LAB, {}, spec.tasks[task].checks)
-        )
-        took.append(time.perf_counter() - began)
-        assert report.passed is (whose == "solution"), report
-    table(
-        f"checks of task {task}, {whose}", {"seconds": took, "in starts of one uvicorn": [median(took) / one_uvicorn]}
-    )
+    began = time.perf_counter()
+    if whose == "starter":
+        report = run_checks(LAB, task, workspace=spec.folder)
+    else:
+        report = judge(LAB, {}, spec.tasks[task].checks)
+    seconds = time.perf_counter() - began
+    assert report.passed is (whose == "solution"), report
+    table(f"checks of task {task}, {whose}", {"all of them": [seconds], "one uvicorn": [one_uvicorn]})
     record_property("figure", f"the checks of task {task}, {whose}")
-    record_property("value", median(took))
-    record_property("limit", TASK_SECONDS)
-    record_property("unit", "s")
-    record_property("uvicorns", median(took) / one_uvicorn)
-    assert median(took) <= TASK_SECONDS
+    record_property("value", seconds / one_uvicorn)
+    record_property("limit", TASK_STARTS)
+    record_property("unit", "uvicorn starts")
+    record_property("seconds", seconds)
+    assert seconds / one_uvicorn <= TASK_STARTS
