@@ -7,6 +7,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lab_services.runtime.framing import Answers, Framing, Requests
@@ -14,6 +15,7 @@ from lab_services.runtime.weather import DROP, LOSE, RESET, WEATHERS, Decision, 
 
 CHUNK_BYTES = 64 * 1024  # read ahead and waiting to be written, per direction: a few of these at most
 CONNECT_SECONDS = 5.0
+FIRST_BYTE_SECONDS = 0.1
 CALM = WEATHERS["calm"]
 
 
@@ -105,11 +107,25 @@ class Connection:
         if self._conditions.faults.mode == "half_open":
             self.lost = True
             return await self._there()
-        connecting = asyncio.open_connection(*self._conditions.target, limit=CHUNK_BYTES)
-        target, self._to_target = await asyncio.wait_for(connecting, CONNECT_SECONDS)
+        try:
+            target, self._to_target = await self._connect()
+        except OSError:
+            await self._hear_first_byte()
+            raise
         async with asyncio.TaskGroup() as both_ways:
             both_ways.create_task(self._there())
             both_ways.create_task(self._back(target))
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._conditions.faults.mode == "reset":
+            raise ConnectionResetError
+        connecting = asyncio.open_connection(*self._conditions.target, limit=CHUNK_BYTES)
+        return await asyncio.wait_for(connecting, CONNECT_SECONDS)
+
+    async def _hear_first_byte(self) -> None:
+        """Let the caller speak before it is reset: else it would, now and then, take it for a refused connection."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._caller.read(1), FIRST_BYTE_SECONDS)
 
     async def _there(self) -> None:
         while data := await self._caller.read(CHUNK_BYTES):

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab_services.runtime.edge_connection import CHUNK_BYTES, Conditions, Connection, Faults, reset
+from lab_services.runtime.edge_connection import CHUNK_BYTES, Conditions, Connection, Faults
 from lab_services.runtime.edge_fault import EdgeFault
 from lab_services.runtime.weather import WEATHERS, Weather, decisions
 
@@ -102,10 +102,7 @@ class Door:
                 connection.reset()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._conditions.faults.mode == "reset":
-            reset(writer)
-        else:
-            self._connections.add(Connection(self._conditions, reader, writer, self._connections.discard))
+        self._connections.add(Connection(self._conditions, reader, writer, self._connections.discard))
 
 
 async def serve_edges(edges: Mapping[str, Edge], control: socket.socket) -> None:

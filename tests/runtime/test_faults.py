@@ -31,7 +31,6 @@ START = "import socket, sys; from lab_services.runtime.faults import run; "
 START += "run([socket.socket(fileno=int(n)) for n in sys.argv[1:]])"
 EDGE = "rides->wallet"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class Proxy:
@@ -160,8 +159,9 @@ def test_reset_breaks_open_and_new_connections(proxy: Proxy, client: httpx.Clien
     for connection in (idle, proxy.connect()):
         with connection, pytest.raises(ConnectionResetError):
             connection.recv(1)
-    with pytest.raises(LOST):
-        client.get("/")
+    for _ in range(20):
+        with pytest.raises((httpx.ReadError, httpx.WriteError)):
+            client.get("/")
     proxy.edge.clear()
     assert client.get("/").status_code == 200
 
@@ -277,8 +277,8 @@ def test_refuse_refuses_new_connections_only(proxy: Proxy, client: httpx.Client)
 def test_a_target_that_is_down_is_passed_on(proxy: Proxy, wallet: RawServer) -> None:
     """Where the target refuses, or is not known yet, the caller's connection is reset; with a new aim it works."""
     wallet.stop()
-    for port in (proxy.port, proxy.second_port):
-        with pytest.raises(LOST):
+    for port in [proxy.port, proxy.second_port] * 3:
+        with pytest.raises((httpx.ReadError, httpx.WriteError)):
             httpx.get(f"http://127.0.0.1:{port}")
     other = RawServer(ok)
     try:
