@@ -37,16 +37,32 @@ SPARE_FD = 100  # above every descriptor that a child is given
 LIBC = ctypes.CDLL(None) if LINUX else None
 
 
+# What a service imports when it starts to serve: here it is imported once, before the fork, and its memory is shared.
+NEEDED_TO_SERVE = (
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "websockets.server",
+    "websockets.extensions.permessage_deflate",
+    "anyio._backends._asyncio",
+    "anyio.streams.tls",
+    "fastapi.telemetry._runtime",
+    "lab_services.runtime.serve",
+)
+
+
 def warm_up(modules: list[str]) -> None:
     """Import once what every service imports, and let pydantic build a first model."""
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # its command line: two thirds of httpx's import
     import fastapi
     import httpx  # noqa: F401  (imported for the children)
     import pydantic
 
-    from lab_services.runtime import serve  # noqa: F401
-
-    for module in ("uvloop", *modules):
-        with contextlib.suppress(ImportError):  # uvloop has no Windows wheel; a service imports the rest itself
+    del sys.modules["httpx._main"]
+    for module in (*NEEDED_TO_SERVE, *modules):
+        with contextlib.suppress(ImportError):  # a part of another version of a library: a service imports it itself
             importlib.import_module(module)
     app = fastapi.FastAPI()
 

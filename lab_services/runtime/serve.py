@@ -147,6 +147,7 @@ def serve(app: str, listener: socket.socket, control: socket.socket) -> int:
         http=MovableProtocol,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # uvicorn would believe any X-Forwarded-For from loopback, where all our callers are
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = ReplaceableServer(config, control)
