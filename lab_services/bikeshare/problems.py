@@ -52,7 +52,7 @@ def speak_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _refused)
     app.add_exception_handler(RequestValidationError, _bad_input)
     app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_exception_handler(sqlite3.OperationalError, _database_in_trouble)
+    app.add_exception_handler(sqlite3.DatabaseError, _database_in_trouble)
     app.add_exception_handler(Exception, _our_mistake)
 
 

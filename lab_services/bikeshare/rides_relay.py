@@ -26,8 +26,8 @@ SCHEMA = """;
 """
 UNDO = "INSERT OR IGNORE INTO pending_undos SELECT ride_id, from_station, ? FROM rides WHERE "
 REFUSE = "UPDATE rides SET state = 'refused', ended_at = ? WHERE "
-# uvicorn hangs up an idle connection after 5 s: let go of it well before.
-city = httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, limits=httpx.Limits(keepalive_expiry=2.0))
+LIMITS = httpx.Limits(keepalive_expiry=2.0)  # uvicorn hangs up an idle connection after 5 s: let go well before
+city: httpx.Client  # the connections to the other services, open as long as the relay
 log = logging.getLogger("uvicorn.error")
 
 
@@ -65,14 +65,16 @@ def refuse(ride_id: str, problem: Problem) -> None:
 @contextmanager
 def relay() -> Iterator[None]:
     """Deliver notices and undo failed starts in a thread, as long as the service runs."""
+    global city
     stop = threading.Event()
     thread = threading.Thread(target=_work, args=[stop], name="relay", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(ANSWER_SECONDS + 1)
+    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, limits=LIMITS) as city:
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(2 * ANSWER_SECONDS + 1)  # one call connects for so long and waits for so long
 
 
 def _work(stop: threading.Event) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,16 +15,17 @@ from tests.bikeshare.town import (
     PYTHON_SERVICES,
     Town,
     deno_service,
+    eventually,
     listening,
     python_services,
+    rows_of,
     url_of,
     wait_until_ready,
 )
 
 
-@pytest.fixture(scope="session")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("town")
+@contextmanager
+def open_town(folder: Path) -> Iterator[Town]:
     with ExitStack() as stack:
         endpoints = {name: stack.enter_context(listening()) for name in PYTHON_SERVICES}
         urls = {name: url_of(endpoint) for name, endpoint in endpoints.items()}
@@ -40,8 +42,31 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield Town(urls, stack.enter_context(client), folder)
 
 
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A town whose wallet and stations are also called directly, for rides that no rides service has accepted."""
+    with open_town(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A town in which money and bikes move only by rides, so that all laws must hold in it at any quiet moment."""
+    with open_town(tmp_path_factory.mktemp("city")) as city:
+        yield city
+
+
 @pytest.fixture
 def lawful(town: Town) -> Iterator[None]:
-    """Whatever the test did: afterwards the laws hold on the stored rows of the whole town."""
+    """Whatever the test did: afterwards the laws hold in the wallet and at the stations, each for itself."""
     yield
-    assert audit(town.folder, fleet=64).broken == ()
+    for name in ("wallet", "stations"):
+        assert audit(town.folder / name, fleet=64 if name == "stations" else None).broken == ()
+
+
+@pytest.fixture
+def lawful_city(city: Town) -> Iterator[None]:
+    """Whatever the test did: afterwards the laws hold on the stored rows of the whole city."""
+    yield
+    eventually(lambda: not rows_of(city, "rides", "SELECT * FROM pending_undos"), within=15)
+    assert audit(city.folder, fleet=64).broken == ()

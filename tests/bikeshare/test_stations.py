@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
-from tests.bikeshare.town import Town, check_problem, together
+from tests.bikeshare.town import Town, check_problem, rows_of, together
 
 
 def take(town: Town, station_id: str, ride_id: str) -> int:
@@ -41,8 +38,7 @@ def test_the_same_ride_gets_the_same_bike(town: Town) -> None:
     back = town.client.put("/stations/A4/returned/s-2").json()
     assert town.client.put("/stations/A4/returned/s-2").json() == back
     assert town.client.put("/stations/A4/taken/s-2").json() == first
-    with closing(sqlite3.connect(town.folder / "stations" / "stations.db")) as db:
-        kinds = db.execute("SELECT kind FROM movements WHERE ride_id = 's-2' ORDER BY seq").fetchall()
+    kinds = rows_of(town, "stations", "SELECT kind FROM movements WHERE ride_id = 's-2' ORDER BY seq")
     assert kinds == [("taken",), ("returned",)]
 
 
@@ -59,7 +55,7 @@ def test_refusals_name_their_reason(town: Town) -> None:
     check_problem(town.client.put("/stations/B2/returned/s-4"), 409, "B1")
 
 
-def test_twenty_riders_at_four_bikes(town: Town) -> None:
+def test_twenty_riders_at_four_bikes(town: Town, lawful: None) -> None:
     """Of twenty different rides at a station with four bikes, four get one and sixteen get none."""
     assert count(town, "D4") == 4
     statuses = together(20, lambda number: take(town, "D4", f"s-crowd-{number}"))
@@ -70,7 +66,7 @@ def test_twenty_riders_at_four_bikes(town: Town) -> None:
         assert town.client.put(f"/stations/D4/returned/s-crowd-{number}").status_code == 200
 
 
-def test_a_full_station_takes_no_bike(town: Town) -> None:
+def test_a_full_station_takes_no_bike(town: Town, lawful: None) -> None:
     """Of five bikes that arrive at four free docks at once, one is refused and stays on its ride."""
     for number in range(5):
         assert take(town, "C3" if number < 3 else "C2", f"s-full-{number}") == 200

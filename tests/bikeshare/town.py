@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import httpx
+import uvicorn
+from fastapi import FastAPI
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
@@ -98,6 +102,21 @@ def python_services(endpoints: dict[str, socket.socket], folder: Path, **env: st
 
 
 @contextmanager
+def in_this_process(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve an app in a thread, so that a test can change its settings while it runs; yield a client of it."""
+    with listening() as endpoint, httpx.Client(base_url=url_of(endpoint), timeout=20, trust_env=False) as client:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, args=[[endpoint]])
+        thread.start()
+        try:
+            wait_until_ready(url_of(endpoint))
+            yield client
+        finally:
+            server.should_exit = True
+            thread.join(STOP_SECONDS)
+
+
+@contextmanager
 def deno_service(folder: Path, port: int, *flags: str) -> Iterator[subprocess.Popen]:
     program = str(Path(sys.executable).parent / "deno")
     script = ROOT / "lab_services" / "bikeshare" / "pricing_v2.ts"
@@ -136,6 +155,12 @@ def together(count: int, act: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+def rows_of(town: Town, service: str, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """Read the rows that a service has stored."""
+    with closing(sqlite3.connect(town.folder / service / f"{service}.db")) as db:
+        return db.execute(query, values).fetchall()
 
 
 def check_problem(answer: httpx.Response, status: int, *named: str) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""What every service does when its own house is in trouble, and that it needs nothing of the course."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from lab_services.bikeshare import stations, wallet
+from lab_services.bikeshare.database import opened, transaction
+from lab_services.bikeshare.problems import Problem, speak_problems
+from tests.bikeshare.town import (
+    ROOT,
+    STOP_SECONDS,
+    check_problem,
+    eventually,
+    in_this_process,
+    running,
+    together,
+    wait_until_ready,
+)
+
+
+@contextmanager
+def wallet_alone(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Run the wallet by the command of its users, on a port of the system's choice."""
+    command = [sys.executable, "-m", "uvicorn", "lab_services.bikeshare.wallet:app", "--port", "0"]
+    with running(command, folder, DATA_DIR="data", RIDERS="zed:700") as process:
+        log = folder / "log"
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), within=30)
+        wait_until_ready(found.group())
+        yield process, found.group()
+
+
+def test_a_service_runs_without_the_course_and_its_data_outlives_it(tmp_path: Path) -> None:
+    """What `uvicorn lab_services.bikeshare.wallet:app` has answered is in ./data, also after kill -9."""
+    hold = {"rider_id": "zed", "cents": 300}
+    with wallet_alone(tmp_path) as (process, url):
+        assert httpx.put(url + "/holds/h-1", json=hold, trust_env=False).status_code == 201
+        process.kill()
+        process.wait(STOP_SECONDS)
+    with wallet_alone(tmp_path) as (process, url):
+        facts = {"rider_id": "zed", "deposited_cents": 700, "balance_cents": 400, "held_cents": 300}
+        assert httpx.get(url + "/wallets/zed", trust_env=False).json() == facts
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_SECONDS)
+    assert (tmp_path / "data" / "wallet.db").exists()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_service_imports_nothing_of_the_course() -> None:
+    """The services know the runtime, the checks and the views as little as these know bikes."""
+    code = "import sys, lab_services.bikeshare.rides, lab_services.bikeshare.gateway, lab_services.bikeshare.riders\n"
+    code += "print(*[name for name in sys.modules if name.startswith('lab_services.')])"
+    names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "lab_services.bikeshare.rides" in names
+    assert not re.search(r"lab_services\.(runtime|checks|views|servers|lab)\b", names)
+
+
+def test_replicas_may_open_one_new_database_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten replicas that start together on an empty folder all start, and create it once."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "new"))
+
+    def start(number: int) -> int:
+        with opened("wallet", wallet.SCHEMA), transaction("wallet") as db:
+            db.execute(wallet.NEW_WALLET, ["ada", 5000])
+            return int(db.execute("SELECT count(*) FROM wallets").fetchone()[0])
+
+    for _ in range(5):
+        assert together(10, start) == [1] * 10
+        for file in (tmp_path / "new").iterdir():
+            file.unlink()
+
+
+def test_an_exception_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction is whole or not at all."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with opened("wallet", wallet.SCHEMA):
+        with pytest.raises(Problem), transaction("wallet") as db:
+            db.execute(wallet.NEW_WALLET, ["ada", 5000])
+            raise Problem(409, "no", "not today")
+        with transaction("wallet", "BEGIN") as db:
+            assert db.execute("SELECT * FROM wallets").fetchall() == []
+
+
+def test_a_service_that_lost_its_database_is_live_and_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its file a service answers 503 problems, stays live, and is ready again when the file is back."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with in_this_process(stations.app) as client:
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / "away"))
+        assert client.get("/health/live").status_code == 200
+        check_problem(client.get("/health/ready"), 503, "unable to open")
+        check_problem(client.get("/stations"), 503, "unable to open")
+        (tmp_path / "away").mkdir()
+        (tmp_path / "away" / "stations.db").write_bytes(b"not a database" * 99)
+        check_problem(client.put("/stations/A1/taken/r-1"), 503, "not a database")
+        check_problem(client.get("/health/ready"), 503, "not a database")
+        (tmp_path / "away" / "stations.db").unlink()
+        check_problem(client.get("/health/ready"), 503, "lost its tables")
+        monkeypatch.setenv("DATA_DIR", str(tmp_path))
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_a_writer_that_waits_stops_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one write holds the database, reads and health are answered; the next write waits and succeeds."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with in_this_process(wallet.app) as client:
+        with ThreadPoolExecutor(1) as pool:
+            with transaction("wallet"):
+                waiting = pool.submit(client.put, "/wallets/new", json={"deposited_cents": 5})
+                for path in ("/health/live", "/health/ready", "/wallets/ada"):
+                    assert client.get(path, timeout=2).status_code == 200
+                assert not waiting.done()
+            assert waiting.result(10).status_code == 201
+
+
+def test_our_own_mistake_is_a_problem_without_a_traceback() -> None:
+    """An exception that nobody expected is a 500 problem that gives nothing away."""
+    app = FastAPI()
+    speak_problems(app)
+
+    @app.get("/health/ready")
+    async def ready() -> None: ...
+
+    @app.get("/mistake")
+    async def mistake() -> None:
+        raise RuntimeError("secret of the house")
+
+    with in_this_process(app) as client:
+        answer = client.get("/mistake")
+        assert check_problem(answer, 500)["type"] == "about:blank"
+        assert "secret" not in answer.text
