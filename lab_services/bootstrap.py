@@ -174,9 +174,12 @@ def make_venv(venv: Path, uv: str | None, log: Path, command: str) -> None:
 
 
 def install(what: list[str], venv: Path, uv: str | None, log: Path, command: str) -> None:
-    """Install with uv where there is one; pip does it too, and also when uv cannot."""
+    """Install with uv where there is one; pip does it too, and also when uv cannot.
+
+    Bytecode is compiled now (pip does so by itself): else the first lab would pay for it, each time it starts.
+    """
     python = str(venv / "bin" / "python")
-    if uv and run([uv, "pip", "install", "--python", python, *what], log) == 0:
+    if uv and run([uv, "pip", "install", "--compile-bytecode", "--python", python, *what], log) == 0:
         return
     inside = (venv / "bin" / "pip").exists()
     pip = [python, "-m", "pip"] if inside else [sys.executable, "-m", "pip", "--python", python]

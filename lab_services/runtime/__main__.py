@@ -20,7 +20,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **LOOPBACK_DIRECT}
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", **LOOPBACK_DIRECT}
     channel, theirs = socket.socketpair()
     command = [sys.executable, "-m", "lab_services.runtime.launcher", json.dumps(settings["modules"])]
     launcher = subprocess.Popen(command, stdin=theirs.fileno(), env=env)
