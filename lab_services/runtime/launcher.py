@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import gc
-import importlib
 import json
 import os
 import select
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from lab_services.runtime import wire
+from lab_services.runtime.warm import warm_up
 
 LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG = 1
@@ -35,46 +34,6 @@ PR_SET_CHILD_SUBREAPER = 36
 STOP_SECONDS = 0.3  # grace between SIGTERM and SIGKILL when the supervisor has gone
 SPARE_FD = 100  # above every descriptor that a child is given
 LIBC = ctypes.CDLL(None) if LINUX else None
-
-
-# What a service imports when it starts to serve: here it is imported once, before the fork, and its memory is shared.
-NEEDED_TO_SERVE = (
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.loops.uvloop",
-    "uvicorn.protocols.websockets.auto",
-    "uvicorn.protocols.websockets.websockets_sansio_impl",
-    "websockets.server",
-    "websockets.extensions.permessage_deflate",
-    "anyio._backends._asyncio",
-    "anyio.streams.tls",
-    "fastapi.telemetry._runtime",
-    "lab_services.runtime.serve",
-)
-
-
-def warm_up(modules: list[str]) -> None:
-    """Import once what every service imports, and let pydantic build a first model."""
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # its command line: two thirds of httpx's import
-    import fastapi
-    import httpx  # noqa: F401  (imported for the children)
-    import pydantic
-
-    del sys.modules["httpx._main"]
-    for module in (*NEEDED_TO_SERVE, *modules):
-        with contextlib.suppress(ImportError):  # a part of another version of a library: a service imports it itself
-            importlib.import_module(module)
-    app = fastapi.FastAPI()
-
-    class Warm(pydantic.BaseModel):
-        cents: int
-
-    @app.post("/")
-    def warm(body: Warm) -> Warm:
-        return body
-
-    gc.collect()
-    gc.freeze()  # children share these pages: the collector does not touch them
 
 
 class Launcher:
