@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from lab_services.bikeshare.laws import audit
 from tests.bikeshare.town import (
     PYTHON_SERVICES,
     Town,
+    client_of,
     deno_service,
     eventually,
     listening,
@@ -38,8 +38,7 @@ def open_town(folder: Path) -> Iterator[Town]:
         urls["pricing_v2"] = url_of(reserved)
         for url in urls.values():
             wait_until_ready(url)
-        client = httpx.Client(base_url=urls["gateway"], trust_env=False, timeout=20)
-        yield Town(urls, stack.enter_context(client), folder)
+        yield Town(urls, stack.enter_context(client_of(urls["gateway"])), folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
 from lab_services.bikeshare import gateway
-from tests.bikeshare.town import Town, check_problem, in_this_process, together
+from tests.bikeshare.town import Town, check_problem, get, in_this_process, together
 
 
 def test_every_service_is_behind_the_gateway(town: Town) -> None:
@@ -24,7 +23,7 @@ def test_every_service_is_behind_the_gateway(town: Town) -> None:
         ("/tariff", "pricing"),
         ("/notices?rider_id=ada", "notices"),
     ]:
-        straight = httpx.get(town.urls[service] + path, trust_env=False)
+        straight = get(town.urls[service] + path)
         assert (straight.status_code, straight.text) == (200, town.client.get(path).text)
 
 

@@ -10,14 +10,24 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.bikeshare.town import STOP_SECONDS, Town, check_problem, deno_service, eventually, together, wait_until_ready
+from tests.bikeshare.town import (
+    STOP_SECONDS,
+    Town,
+    check_problem,
+    client_of,
+    deno_service,
+    eventually,
+    get,
+    together,
+    wait_until_ready,
+)
 
 BAD_MINUTES = ["", "-1", "1441", "9999", "99999", "12.0", "12.5", "1e1", "1_2", " 12", "+12", "0x10", "twelve", "١٢"]
 
 
 @pytest.fixture(params=["pricing", "pricing_v2"])
 def pricing(request: pytest.FixtureRequest, town: Town) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=town.urls[request.param], trust_env=False, timeout=20) as client:
+    with client_of(town.urls[request.param]) as client:
         yield client
 
 
@@ -71,7 +81,7 @@ def test_health_answers(pricing: httpx.Client) -> None:
 
 def test_the_two_versions_differ_in_their_name_only(town: Town) -> None:
     """Each answers under its own version, so that a canary can be told from the rest."""
-    versions = [httpx.get(town.urls[name] + "/quote?minutes=1", trust_env=False).json()["version"]
+    versions = [get(town.urls[name] + "/quote?minutes=1").json()["version"]
                 for name in ("pricing", "pricing_v2")]  # fmt: skip
     assert versions == ["v1", "v2"]
 

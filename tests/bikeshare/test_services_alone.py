@@ -23,6 +23,7 @@ from tests.bikeshare.town import (
     STOP_SECONDS,
     check_problem,
     eventually,
+    get,
     in_this_process,
     running,
     together,
@@ -50,7 +51,7 @@ def test_a_service_runs_without_the_course_and_its_data_outlives_it(tmp_path: Pa
         process.wait(STOP_SECONDS)
     with wallet_alone(tmp_path) as (process, url):
         facts = {"rider_id": "zed", "deposited_cents": 700, "balance_cents": 400, "held_cents": 300}
-        assert httpx.get(url + "/wallets/zed", trust_env=False).json() == facts
+        assert get(url + "/wallets/zed").json() == facts
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
     assert (tmp_path / "data" / "wallet.db").exists()
