@@ -18,7 +18,8 @@ READY_SECONDS = 30
 STOP_SECONDS = 15
 STARTS = 3  # Jupyter picks a free port first and binds it later: another program may be quicker
 SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, so every cell is looked at
+    # Every cell is in the page, so every cell is looked at.
+    "notebook-extension/tracker": {"windowingMode": "none", "scrollPastLastCell": False},
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 

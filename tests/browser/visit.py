@@ -34,7 +34,7 @@ QUIET_BROWSER = [
 ]
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 STEP_MS = 30_000
-RUN_MS = 90_000
+RUN_MS = 300_000  # chapter 01 measures four cities and judges four tasks
 OURS = [[".jp-RenderedMarkdown"], [".jp-OutputArea-output"]]
 # JupyterLab and nbconvert give an image without a text one of their own, which says nothing and hides it from axe.
 NO_ALT = ("Image", "No description has been provided for this image")
@@ -111,7 +111,12 @@ OPEN = """async ([path, run, limit]) => {
   return await Promise.race([work(), late]);
 }"""
 
-CLOSE = "async () => { await window.jupyterapp.commands.execute('application:close-all'); }"
+CLOSE = """async () => {  // saved first: a notebook that asks "save your work?" is never closed
+  await window.jupyterapp.shell.currentWidget.context.save();
+  await window.jupyterapp.commands.execute('application:close-all');
+}"""
+TO_THE_TOP = """() => document.querySelectorAll('.jp-NotebookPanel .jp-WindowedPanel-outer').forEach(
+  each => { each.scrollTop = 0; })"""
 CHANGE_THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme}); }"
 DIAGRAMS_DONE = """wanted => document.querySelectorAll(
   '.jp-RenderedMermaid img, .jp-RenderedMermaid svg, .jp-RenderedMermaid.jp-mod-warning').length >= wanted"""
@@ -144,6 +149,7 @@ def look_at(page: Page, name: str, theme: str, *, run: bool) -> Seen:
     page.wait_for_function(DIAGRAMS_DONE, arg=wanted)
     height = page.evaluate(NOTEBOOK_HEIGHT) + 150
     page.set_viewport_size({"width": WIDTH, "height": min(max(height, HEIGHT), MOST_HEIGHT)})
+    page.evaluate(TO_THE_TOP)
     picture = ARTEFACTS / f"{Path(name).stem}-{theme}.png"
     page.screenshot(path=picture)
     result = Seen(
