@@ -60,7 +60,7 @@ def _cell(tag: str, content: str | Html, right: bool, attributes: str = "", styl
 
 def badge(words: str, sign: str, background: str, foreground: str) -> Html:
     """Return words on a coloured ground, with a sign that only repeats what the words say."""
-    shape = "display:inline-block;padding:0.1em 0.6em;border-radius:0.7em;font-weight:bold"
+    shape = "display:inline-block;padding:0.1em 0.6em;border-radius:0.7em;font-weight:bold;white-space:nowrap"
     style = f"background:{background};color:{foreground};{shape}"
     return Html(f'<span style="{style}"><span aria-hidden="true">{escape(sign)} </span>{escape(words)}</span>')
 

@@ -5,11 +5,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 from uuid import uuid4
 
 import httpx
+
+from lab_services.views import ComparisonTable
 
 START_CENTS = 5000
 HOLD_CENTS = 2000
@@ -40,12 +41,9 @@ class Report:
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        rows = [
-            f"<tr><td>{'broken' if each.broken else 'kept'}</td><td>{escape(each.text)}</td>"
-            f"<td>{escape(each.broken)}</td></tr>"
-            for each in self.promises
-        ]
-        return "<table><tr><th>verdict</th><th>promise</th><th>how it was broken</th></tr>" + "".join(rows) + "</table>"
+        rows = [["broken" if each.broken else "kept", each.text, each.broken] for each in self.promises]
+        columns = ["verdict", "promise", "how it was broken"]
+        return ComparisonTable("What the city promises", columns, rows)._repr_html_()
 
 
 def run_acceptance(url: str) -> Report:
