@@ -126,8 +126,8 @@ class ReplaceableServer(uvicorn.Server):
 
 def imported_files(folder: str) -> list[str]:
     """Return the files below `folder` that this process has imported, as relative paths."""
-    root = os.path.join(os.path.realpath(folder), "")
-    paths = {os.path.realpath(path) for m in list(sys.modules.values()) if (path := getattr(m, "__file__", None))}
+    root = os.path.join(folder, "")  # as it stands in sys.path, hence in each __file__
+    paths = {path for m in list(sys.modules.values()) if (path := getattr(m, "__file__", None))}
     return sorted(path.removeprefix(root) for path in paths if path.startswith(root))
 
 
