@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pathlib
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 
 LOCK_SECONDS = 5.0  # how long a writer waits for the writer before it
 
@@ -61,12 +61,12 @@ def _connect(name: str) -> sqlite3.Connection:
 
 def _write_ahead(db: sqlite3.Connection) -> None:
     """Switch to write-ahead logging; of two replicas that do so at once SQLite refuses one without waiting."""
-    give_up = time.monotonic() + LOCK_SECONDS
+    give_up = monotonic() + LOCK_SECONDS
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError:
-            if time.monotonic() > give_up:
+            if monotonic() > give_up:
                 raise
-            time.sleep(0.01)
+            sleep(0.01)

@@ -62,6 +62,19 @@ def test_the_arrivals_keep_their_rate_whatever_the_city_does() -> None:
     assert all(later <= earlier + 0.05 for earlier, later in pairwise(seconds[:25]))
 
 
+def test_a_sender_that_is_late_says_so() -> None:
+    """When the sending machine itself stands still for 0.2 s, the latencies count it, and the report warns."""
+
+    async def send(number: int) -> int:
+        if number == 0:
+            time.sleep(0.2)
+        return 200
+
+    fields = measure(asyncio.run(arrive(10, 100.0, send)))
+    assert fields["milliseconds"][1] > 150
+    assert "the sender itself was up to" in repr(LoadReport(title="t", rate=100, **fields))
+
+
 def test_the_wait_for_a_turn_belongs_to_the_latency() -> None:
     """With one in flight at a time, each waits for those before it, and that time is counted."""
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from lab_services.bikeshare import stations, wallet
+from lab_services.bikeshare import database, stations, wallet
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.problems import Problem, speak_problems
 from tests.bikeshare.town import (
@@ -80,6 +81,34 @@ def test_replicas_may_open_one_new_database_at_once(tmp_path: Path, monkeypatch:
         assert together(10, start) == [1] * 10
         for file in (tmp_path / "new").iterdir():
             file.unlink()
+
+
+def test_a_replica_waits_while_another_creates_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite refuses to start its log at once, without waiting, while somebody writes: the replica asks again."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "wallet.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(database, "sleep", lambda seconds: other.in_transaction and other.execute("COMMIT"))
+        with opened("wallet", wallet.SCHEMA), transaction("wallet", "BEGIN") as db:
+            assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert not other.in_transaction
+
+
+def test_calls_that_queue_behind_a_writer_see_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty equal holds that arrive during a long write queue up, and one of them is placed."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    arrived = []
+    connect = database._connect
+    monkeypatch.setattr(database, "_connect", lambda name: arrived.append(name) or connect(name))
+    body = {"rider_id": "ada", "cents": 2000}
+    with in_this_process(wallet.app) as client, ThreadPoolExecutor(20) as pool:
+        with transaction("wallet", "BEGIN IMMEDIATE") as db:
+            db.execute(wallet.NEW_WALLET, ["new", 5])
+            before = len(arrived)
+            calls = [pool.submit(client.put, "/holds/h-1", json=body) for _ in range(20)]
+            eventually(lambda: len(arrived) == before + 20)
+        assert sorted(call.result(20).status_code for call in calls) == [200] * 19 + [201]
+        assert client.get("/wallets/ada").json()["balance_cents"] == 3000
 
 
 def test_an_exception_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
