@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import LabError
+from .errors import LabError, NotRunning, RuntimeLost
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -24,9 +26,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+NEWS_SECONDS = 0.5
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+TERMINAL_WORDS = (
+    (r'lab\.(check|solution|logs|hint)\("([^"]+)"\)', r"course \1 LAB \2"),
+    (r"lab\.(check|solution|hint|review|reset)\(\)", r"course \1 LAB"),
+    (r"lab\.start\(\)", "course up LAB"),
+    (r"lab\.status\(\)", "course status"),
+    (r'open_lab\("([^"]+)", shape="([^"]+)"\)', r"course up \1 --shape \2"),
+    (r'open_lab\("([^"]+)"\)', r"course up \1"),
+)
 LabName = Annotated[str, typer.Argument(help="The lab, or the beginning of its name: 01")]
-TaskName = Annotated[str | None, typer.Argument(help="The task: 1.2 (default: all, or the first that is not done)")]
+TaskName = Annotated[str | None, typer.Argument(help="The task: 1.2 (default: the whole lab)")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 
 
@@ -35,13 +46,21 @@ def main() -> None:
     try:
         app()
     except LabError as error:
-        print(error, file=sys.stderr)
+        print(in_terminal_words(str(error)), file=sys.stderr)
         sys.exit(1)
 
 
 def show(thing: object) -> None:
-    """Print the plain-text form of a view."""
-    print(thing if isinstance(thing, str) else repr(thing), flush=True)
+    """Print the plain-text form of a view, with the commands of a terminal in place of a notebook's calls."""
+    print(thing if isinstance(thing, str) else in_terminal_words(repr(thing)), flush=True)
+
+
+def in_terminal_words(text: str) -> str:
+    """Say `course check 01 1.2` where a notebook would type `lab.check("1.2")`; the lab is the one just named."""
+    named = [word for word in sys.argv[2:3] if not word.startswith("-")]
+    for call, command in TERMINAL_WORDS:
+        text = re.sub(call, command.replace("LAB", named[0] if named else "01"), text)
+    return text
 
 
 @app.command("open", context_settings=PASS_ON, rich_help_panel="The course")
@@ -89,18 +108,34 @@ def up(lab: LabName, shape: Annotated[str | None, typer.Option(help="Another sys
     try:
         _start_what_can(city)
         print("Ctrl-C stops the city.", flush=True)
-        signal.pause()
+        _tell_news(city)
     except KeyboardInterrupt:
         print("Stopped by you.")
     finally:
         city.close()
 
 
+def _tell_news(city: Lab) -> None:
+    """Say what becomes of the services (a save that cannot run, a crash), until the city is stopped from elsewhere."""
+    told: dict[str, str] = {}
+    while True:
+        time.sleep(NEWS_SECONDS)
+        try:
+            notes = {state.name: state.note for state in city.states()}
+        except (NotRunning, RuntimeLost):
+            print("The city was stopped from elsewhere.")
+            return
+        for name, note in notes.items():
+            if note and note != told.get(name):
+                print(f"{name}: {note}", flush=True)
+        told = notes
+
+
 def _start_what_can(city: Lab) -> None:
     try:
         city.start()
     except LabError as error:
-        print(error, file=sys.stderr)  # the rest of the city stays up
+        print(in_terminal_words(str(error)), file=sys.stderr)  # the rest of the city stays up
     show(city.status())
     show(city.status().details())
 

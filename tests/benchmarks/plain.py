@@ -18,8 +18,12 @@ from lab_services.runtime.spec_types import LabSpec, ServiceSpec
 
 READY_SECONDS = 60.0
 BANNER = re.compile(r"running on (http://127\.0\.0\.1:\d+)")  # says the port only; ready is asked over the network
+# A service as the city has them: it keeps its data in SQLite and calls others by httpx.
 SERVICE = """
 import os
+import sqlite3
+
+import httpx
 from fastapi import FastAPI
 from pydantic import BaseModel
 
