@@ -53,7 +53,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: C
     table = [list(columns), *[list(row) for row in rows]]
     widths = [max(_width(row[at]) for row in table) for at in range(len(columns))]
     lines = ["  ".join(_padded(cell, widths[at], at in numeric) for at, cell in enumerate(row)) for row in table]
-    lines.insert(1, "  ".join("-" * min(width, 60) for width in widths))
+    lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -41,6 +41,11 @@ def test_columns_line_up_for_wide_and_narrow_letters() -> None:
     assert lines == ["name   n", "----  --", "\u4e2d\u6587   1", "ab    20"]
 
 
+def test_the_line_below_the_head_is_as_wide_as_its_column() -> None:
+    """A column of long sentences is underlined to its end."""
+    assert text_table(["what", "n"], [["y" * 90, "1"]]).split("\n")[1] == "-" * 90 + "  -"
+
+
 def test_one_is_not_many() -> None:
     """One arrow, two arrows, thousands apart."""
     assert [counted(n, "arrow") for n in (0, 1, 1200)] == ["0 arrows", "1 arrow", "1,200 arrows"]
