@@ -38,7 +38,7 @@ answer_health(app, ready=lambda: show_ride("r-old-1"))
 # --- your turn 1.1 ---
 def move_riders() -> None:
     """Bring the riders of before to the wallet. Runs at each start until it has succeeded; no money moves before."""
-    # Nothing to do: whoever rides from now on appears at the wallet by the copies that `money` sends.
+    # Today nobody is moved: the wallet hears only of riders who ride from now on, by the copies that `money` sends.
 
 
 def money(method: str, path: str, body: Json | None = None) -> Json:

@@ -52,7 +52,7 @@ def tell(db: sqlite3.Connection, notice_id: str, notice: Json) -> None:
 
 def beside_the_requests(stop: Event) -> None:
     """Runs in a thread of its own from the start of the service until `stop` is set."""
-    # Nothing to do: every call is made while the rider waits.
+    # Today nothing happens here: every call is made while the rider waits.
 
 
 # --- end 1.4 ---
