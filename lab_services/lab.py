@@ -137,8 +137,9 @@ class Lab:
             Workspace(self.folder, self.spec).require()
             if self._running and (weather or replace or skip):
                 self._stop()
-            run = {} if self._running else self._run(weather, seed, replace or {}, skip)
-            client = self._warm_supervisor()
+            before, client = self._client, self._warm_supervisor()
+            goes_on = self._running and client is before  # a supervisor that died took its city with it
+            run = {} if goes_on else self._run(weather, seed, replace or {}, skip)
             try:
                 client.ask("start", run=run)
             finally:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,9 @@ class Orders:
             return {"error": error.as_dict()}
         except OSError as error:
             return {"error": _machine(error).as_dict()}
+        except Exception as error:  # a mistake of ours: an order without an answer would keep the notebook waiting
+            traceback.print_exc()
+            return {"error": _our_mistake(order["do"], error).as_dict()}
 
     async def do_start(self, run: dict[str, Any]) -> list[dict[str, Any]]:
         """Start the system, or what of it does not run."""
@@ -194,6 +198,15 @@ def lock(scratch: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"supervisor": os.getpid(), "for": os.getppid(), "since": started}).encode())
     return descriptor
+
+
+def _our_mistake(order: str, error: Exception) -> LabError:
+    return LabError(
+        f"the supervisor could not carry out {order!r}: this is a mistake in the course, not in your code",
+        where="lab_services/runtime",
+        evidence=repr(error),
+        next_step="lab.stop() and lab.start(); if it happens again, report it with the log in work/.run",
+    )
 
 
 def _machine(error: OSError) -> MachineError:

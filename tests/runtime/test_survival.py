@@ -16,7 +16,7 @@ import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from lab_services.errors import AlreadyRunning, RuntimeLost
+from lab_services.errors import AlreadyRunning, LabError, RuntimeLost
 from lab_services.runtime.registry import sweep
 from tests.runtime.conftest import HELLO, Maker, alive, family, marked_pids, refused, service, until, word, write
 
@@ -304,3 +304,23 @@ def test_a_pipe_held_open_by_a_stranger_does_not_keep_the_city(tmp_path: Path) -
     assert len(urls) == 2
     nothing_left(tmp_path / "work", urls)
     enough.touch()
+
+
+def test_a_supervisor_that_died_unnoticed_is_replaced_at_the_next_start(make_town: Maker) -> None:
+    """start() right after the supervisor's death, before anybody has noticed it, brings the city back."""
+    lab = make_town(service("a"))
+    lab.start()
+    supervisor = lab._client.pid  # type: ignore[union-attr]
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: not alive(supervisor))
+    lab.start()
+    assert word(lab["a"].url) == "hello"
+
+
+def test_an_order_that_makes_no_sense_is_answered(make_town: Maker) -> None:
+    """A mistake inside the supervisor is an error at once, not a notebook that waits for minutes."""
+    lab = make_town(service("a"))
+    lab.start()
+    with pytest.raises(LabError, match="a mistake in the course"):
+        lab._ask("scale", name="a", count="many")
+    assert word(lab["a"].url) == "hello"
