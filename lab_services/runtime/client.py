@@ -111,6 +111,8 @@ class SupervisorClient:
                 self._process.stdin.write(json.dumps(order).encode() + b"\n")
                 self._process.stdin.flush()
         except (OSError, ValueError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(CLOSE_SECONDS)  # it is on its way out: `alive` is false once this is said
             raise self._lost(repr(error)) from error
 
     def _listen(self) -> None:
