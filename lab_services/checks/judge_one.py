@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab_services.checks.expectation import Failure
+from lab_services.checks.log_end import log_end
 from lab_services.checks.recorder import Recorder
 from lab_services.checks.report import PASSED, CheckRow
 from lab_services.checks.selection import Check
@@ -17,9 +18,6 @@ from lab_services.checks.verdict import CheckSkipped, classify, failure_of, verd
 from lab_services.errors import LabError
 from lab_services.runtime import states
 from lab_services.runtime.spec import LabSpec
-
-LOG_LINES = 8
-LOG_CHARACTERS = 300  # of one line
 
 
 class Judge:
@@ -77,16 +75,10 @@ class Judge:
         if self._city is None or not failure.service:
             return failure
         with suppress(LabError):
-            lines = self._city.logs(failure.service, lines=LOG_LINES).lines
-            return replace(failure, log="\n".join(_line(line) for line in lines))
+            return replace(failure, log=log_end(self._city, failure))
         return failure
 
 
 def check_name(item: pytest.Item) -> str:
     """Return the name of the check function, without the case in brackets."""
     return str(getattr(item, "originalname", None) or item.name)
-
-
-def _line(line: str | bytes) -> str:
-    text = line.decode(errors="backslashreplace") if isinstance(line, bytes) else line
-    return text[:LOG_CHARACTERS]

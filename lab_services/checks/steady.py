@@ -7,7 +7,7 @@ import re
 _ALWAYS = [
     (re.compile(pattern, flags), put)
     for pattern, put, flags in (
-        (r"\S*/\.checks/run-[^/\s]+(/workspace)?/?", "", 0),
+        (r"((?<=\")[^\"\n]*|[^\s\"']*)/\.checks/run-[^/\s\"']+(/workspace)?/?", "", 0),
         (r"\b(127\.0\.0\.1|localhost)(:|', )\d{2,5}\b", r"\1\2<port>", 0),
         (r"\b(port)([ =:]+)\d{2,5}\b", r"\1\2<port>", re.I),
         (r"\b(pid|process)([ =:\[]+)\d+\b", r"\1\2<pid>", re.I),
@@ -29,11 +29,16 @@ def steady(text: str, *, durations: bool = True) -> str:
     return _DURATION.sub("<duration>", text) if durations else text
 
 
+def is_probe(line: str) -> bool:
+    """True for the line that a health probe has left in a log."""
+    return _HEALTH.search(line) is not None
+
+
 def steady_log(text: str) -> str:
     """Return log lines without what differs: health probes are left out, equal neighbours are shown once."""
     kept: list[str] = []
     for line in text.splitlines():
         line = steady(line).rstrip()
-        if line and not _HEALTH.search(line) and kept[-1:] != [line]:
+        if line and not is_probe(line) and kept[-1:] != [line]:
             kept.append(line)
     return "\n".join(kept)

@@ -27,8 +27,10 @@ from lab_services.checks import (
     together,
     watch_checks,
 )
-from lab_services.checks.expectation import SHOWN_CHARACTERS, describe
+from lab_services.checks.expectation import SHOWN_CHARACTERS, Failure, describe
+from lab_services.checks.log_end import LINES, WAIT_SECONDS, log_end, whole_end
 from lab_services.checks.steady import steady, steady_log
+from lab_services.views import LogView
 from tests.checks.toy_course import Course
 
 WORDS = {"sent": "s", "expected": "e", "why": "w", "look": "l"}
@@ -218,6 +220,8 @@ def test_the_fake_lock_notes_every_opening(client: httpx.Client) -> None:
         ("http://127.0.0.1:51234/rides", "http://127.0.0.1:<port>/rides"),
         ("('127.0.0.1', 51234)", "('127.0.0.1', <port>)"),
         ("Started server process [4711]", "Started server process [<pid>]"),
+        ('File "/a b/.checks/run-1-x/workspace/reports.py", line 47', 'File "reports.py", line 47'),
+        ("in /a/.checks/run-1-x/workspace/reports.py:4", "in reports.py:4"),
         ("pid 4711, port=8080", "pid <pid>, port=<port>"),
         ("ride 1b4e28ba-2fa1-11d2-883f-0016d3cca427", "ride <id>"),
         ("r-9f86d081884c7d65", "r-<id>"),
@@ -235,6 +239,51 @@ def test_what_differs_from_run_to_run_is_taken_out(text: str, shown: str) -> Non
 def test_a_log_is_steady() -> None:
     """Health probes are left out, neighbours that are equal are shown once."""
     assert steady_log("a\nGET /health/ready\npid 1\npid 2\n\nb") == "a\npid <pid>\nb"
+
+
+class LateLog:
+    """A city whose one service writes its traceback only after it was asked a few times."""
+
+    def __init__(self, folder: Path, late: int) -> None:
+        self.folder, self.left = folder, late
+
+    def logs(self, name: str, lines: int = 20) -> LogView:
+        """Return the log as it is at this moment."""
+        self.left -= 1
+        told = ["POST /rides 500"] if self.left > 0 else ["POST /rides 500", *TRACEBACK]
+        return LogView(name, told, folder=self.folder)
+
+
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    *['  File "/lib/web.py", line 1, in call', "    await call()", "    ^^^^^^^^^^^^"] * 20,
+    '  File "reports.py", line 47, in report',
+    "    return totl",
+    "           ^^^^",
+    "NameError: name 'totl' is not defined",
+]
+
+
+def test_a_traceback_that_is_late_is_waited_for(tmp_path: Path) -> None:
+    """After a 500 the log is read until the traceback is there, and shows the learner's frames whole."""
+    failure = Failure("s", "e", "500 Internal Server Error", "w", "l", service="toy")
+    shown = log_end(LateLog(tmp_path, late=4), failure).splitlines()
+    assert shown[1:3] == ["Traceback (most recent call last):", "  ... 20 frames outside your files"]
+    assert shown[3:] == TRACEBACK[-4:]
+
+
+def test_a_traceback_that_never_comes_is_not_waited_for_long(tmp_path: Path) -> None:
+    """The wait for a traceback ends after half a second."""
+    began = time.monotonic()
+    failure = Failure("s", "e", "503 Service Unavailable", "w", "l", service="toy")
+    assert log_end(LateLog(tmp_path, late=10**6), failure) == "POST /rides 500"
+    assert time.monotonic() - began < WAIT_SECONDS + 1
+
+
+def test_the_end_of_a_log_begins_with_no_rest_of_a_frame() -> None:
+    """Where the cut falls into a frame, the rest of that frame goes too."""
+    frames = ['  File "a.py", line 1, in f', "    g()", "    ^^^"] * 5
+    assert len(frames) > LINES and whole_end(frames) == frames[-9:]
 
 
 def test_the_import_is_light() -> None:
