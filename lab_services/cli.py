@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import LabError, NotRunning, RuntimeLost
+from .errors import AlreadyRunning, LabError, NotRunning, RuntimeLost
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -134,6 +134,8 @@ def _tell_news(city: Lab) -> None:
 def _start_what_can(city: Lab) -> None:
     try:
         city.start()
+    except AlreadyRunning:
+        raise
     except LabError as error:
         print(in_terminal_words(str(error)), file=sys.stderr)  # the rest of the city stays up
     show(city.status())

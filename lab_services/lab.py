@@ -135,13 +135,13 @@ class Lab:
         """
         with self._starting:
             Workspace(self.folder, self.spec).require()
+            run = self._run(weather, seed, replace or {}, skip)  # refuses a slip before anything is stopped
             if self._running and (weather or replace or skip):
                 self._stop()
             before, client = self._client, self._warm_supervisor()
-            goes_on = self._running and client is before  # a supervisor that died took its city with it
-            run = {} if goes_on else self._run(weather, seed, replace or {}, skip)
             try:
-                client.ask("start", run=run)
+                # A supervisor that died took its city with it: then `client` is another one.
+                client.ask("start", run={} if self._running and client is before else run)
             finally:
                 self._running = bool(client.alive and client.ask("running"))
         return self.status()
@@ -171,19 +171,19 @@ class Lab:
 
     def kill(self, name: str, replica: int | None = None) -> None:
         """Kill a service, or one replica of it, as a crash would: SIGKILL, no goodbye."""
-        self._ask("kill", name=self._known(name), replica=replica)
+        self._ask("kill", name=self._known(name), replica=_number(replica))
 
     def pause(self, name: str, replica: int | None = None) -> None:
         """Freeze a service: it accepts connections and never answers, as a process that hangs."""
-        self._ask("pause", name=self._known(name), replica=replica)
+        self._ask("pause", name=self._known(name), replica=_number(replica))
 
     def resume(self, name: str, replica: int | None = None) -> None:
         """Let a frozen service go on."""
-        self._ask("resume", name=self._known(name), replica=replica)
+        self._ask("resume", name=self._known(name), replica=_number(replica))
 
     def scale(self, name: str, count: int) -> None:
         """Run `count` replicas of a service behind its address, 1 to 16."""
-        self._ask("scale", name=self._known(name), count=count)
+        self._ask("scale", name=self._known(name), count=_whole("count", count))
 
     def edge(self, source: str, target: str) -> EdgeFault:
         """Return the handle that breaks the connection from one service to another; needs `start(weather=...)`."""
@@ -217,7 +217,7 @@ class Lab:
         """Show the last lines that a service has printed."""
         from lab_services.views import LogView
 
-        found = self._ask("logs", name=self._known(name), lines=lines)
+        found = self._ask("logs", name=self._known(name), lines=_whole("lines", lines))
         return LogView(name, tuple(found["lines"]), found["dropped"], folder=self.folder)
 
     def trace(self, id: str) -> TraceView:
@@ -245,7 +245,7 @@ class Lab:
         """Judge your files by their behaviour: the checks of one task, or of all."""
         from lab_services.checks import run_checks
 
-        return run_checks(self.spec.name, task)
+        return run_checks(self.spec.name, None if task is None else str(task))
 
     def hint(self, task: str | None = None) -> Any:
         """Show the next hint for the first check that failed last time."""
@@ -340,6 +340,20 @@ class Lab:
             seed = random.randrange(1000)
             print(f'{weather} with seed {seed}: lab.start(weather="{weather}", seed={seed}) brings the same again')
         return seed or 0
+
+
+def _whole(what: str, number: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise UnknownName(
+            f"{what} is a whole number, not {number!r}",
+            evidence=f"it is a {type(number).__name__}",
+            next_step=f"give it without quotes or fractions: {what}=3",
+        )
+    return number
+
+
+def _number(replica: int | None) -> int | None:
+    return None if replica is None else _whole("replica", replica)
 
 
 def _plain(spec: ServiceSpec) -> dict[str, Any]:

@@ -66,9 +66,10 @@ class Service:
     def as_state(self, edges: tuple[str, ...]) -> ServiceState:
         """Return the fact for a view."""
         spec = self.spec
-        notes = [self.note, self.edit_error.what if self.edit_error else "", *(r.note for r in self.replicas)]
+        notes = [self.note, *(replica.note for replica in self.replicas)]
         if self.edit_error:
-            notes[1] += "; the version before it still serves" if self.state == states.READY else ""
+            still = "; the version before it still serves" if self.state == states.READY else ""
+            notes.insert(1, self.edit_error.what.rstrip(". ") + still)
         return ServiceState(
             name=self.name,
             kind=spec.kind,

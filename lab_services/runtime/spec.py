@@ -59,6 +59,7 @@ def load_spec(name: str, root: Path | None = None) -> LabSpec:
         SpecError: its lab.toml says something that cannot be.
     """
     root = (root or course_root()).absolute()
+    name = f"{int(name):02}" if str(name).isdecimal() else name  # 1 is chapter 01
     folder = root / "labs" / _full_name(name, root)
     table = read_toml(folder / "lab.toml", f"labs/{folder.name}/lab.toml")
     table.only(LAB_KEYS)

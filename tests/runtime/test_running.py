@@ -370,6 +370,12 @@ def test_unknown_names_are_refused_with_the_names_there_are(make_town: Maker) ->
     with pytest.raises(UnknownName, match="weather"):
         lab.start(weather="hail")
     lab.start()
+    with pytest.raises(UnknownName, match="weather"):
+        lab.start(weather="hail")
+    assert word(lab["a"].url) == "hello"  # a slip stops nothing
+    for wrong in (lambda: lab.scale("a", "3"), lambda: lab.logs("a", 2.5), lambda: lab.kill("a", replica="1")):
+        with pytest.raises(UnknownName, match="whole number"):
+            wrong()
     for wrong in (lambda: lab["b"], lambda: lab.kill("a", replica=7), lambda: lab.scale("a", 0), lambda: lab.kill("x")):
         with pytest.raises(UnknownName) as refusal:
             wrong()
