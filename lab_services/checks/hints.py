@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lab_services.checks import progress_file
 from lab_services.checks.learner_progress import progress_path
 from lab_services.checks.places import as_spec
+from lab_services.checks.progress_file import LabProgress
 from lab_services.errors import UnknownName
 from lab_services.runtime.spec import LabSpec, TaskSpec
 
@@ -62,10 +63,10 @@ def hint(lab: str | LabSpec, task: str | None = None) -> Hint:
     with progress_file.changing(progress_path()) as data:
         kept = data.lab(spec.name)
         if task is None and not kept.latest_failing:
-            return _none(spec, "every check passed" if kept.checked else "type lab.check() first: hints follow it")
+            return _none(spec, _nothing_failed(spec, kept))
         chosen = _task(spec, task or kept.latest_task)
         if chosen is None:
-            return _none(spec, "the file named in the latest report cannot be read: mend that line first")
+            return _none(spec, "the file named in the latest report cannot be read or is not there: mend that first")
         check = kept.latest_failing if kept.latest_failing in chosen.hints_for else ""
         ladder = chosen.hints_for.get(check) or chosen.hints
         if not ladder:
@@ -84,6 +85,18 @@ def _task(spec: LabSpec, task: str) -> TaskSpec | None:
             next_step="type lab.hint()",
         )
     return spec.tasks.get(task)
+
+
+def _nothing_failed(spec: LabSpec, kept: LabProgress) -> str:
+    """Say which task is next when the latest run has nothing to hint at."""
+    if not kept.checked:
+        return "type lab.check() first: hints follow it"
+    order = list(spec.tasks)
+    at = order.index(kept.latest_task) + 1 if kept.latest_task in order else 0
+    left = [task for task in order[at:] + order[:at] if not kept.task(task).passed_at]
+    if not left or not at:
+        return "every check passed"
+    return f'{kept.latest_task} is done; next: lab.check("{left[0]}")'
 
 
 def _none(spec: LabSpec, why: str) -> Hint:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab_services.checks import progress_file
 from lab_services.checks.places import text_of, zone_text
 from lab_services.checks.progress_file import ProgressData, TaskProgress
-from lab_services.checks.report import ENVIRONMENT, PASSED, SYNTAX, CheckReport, CheckRow
+from lab_services.checks.report import ASSERTION, ENVIRONMENT, PASSED, SYNTAX, CheckReport, CheckRow
 from lab_services.errors import LabError
 from lab_services.runtime.spec import LabSpec, TaskSpec, lab_names, load_spec
 from lab_services.runtime.workspace import work_root
@@ -117,13 +117,19 @@ def _note(kept: TaskProgress, spec: LabSpec, task: TaskSpec, rows: Sequence[Chec
     if any(row.kind in (ENVIRONMENT, SYNTAX) for row in rows):
         return  # nothing was judged
     digest = attempt_digest(spec, task.id, folder)
-    if digest not in (attempt_digest(spec, task.id, spec.folder), *kept.attempts):
+    if _honest(task, rows) and digest not in (attempt_digest(spec, task.id, spec.folder), *kept.attempts):
         kept.attempts.append(digest)
     passed = sum(row.verdict == PASSED for row in rows)
     kept.total = len(task.checks)
     kept.best = min(kept.total, max(kept.best, passed))
     if passed == kept.total and not kept.passed_at:
         kept.passed_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _honest(task: TaskSpec, rows: Sequence[CheckRow]) -> bool:
+    """An attempt was judged by what it does, or passed what the starter does not; a mere crash is none."""
+    whole = all(row.verdict == PASSED for row in rows)
+    return any(row.kind == ASSERTION or (row.verdict == PASSED and (whole or row.check in task.red)) for row in rows)
 
 
 def _meaning(path: Path, text: str) -> str:

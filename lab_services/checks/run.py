@@ -12,6 +12,7 @@ from typing import Any
 
 from lab_services.checks import limits, report
 from lab_services.checks.expectation import Failure
+from lab_services.checks.missing import missing_file, missing_row
 from lab_services.checks.places import as_spec, course_of, lay_variant, scratch_folder
 from lab_services.checks.recorder import read_result
 from lab_services.checks.report import CheckReport, CheckRow
@@ -81,6 +82,8 @@ def judge_folder(
     """Judge a copy that nobody else uses: first whether it can be read, then how it behaves."""
     if (broken := unreadable_file(folder)) is not None:
         return CheckReport(spec.name, task, (syntax_row(broken, task),))
+    if (missing := missing_file(spec, plan, folder)) is not None:
+        return CheckReport(spec.name, task, (missing_row(missing, task),))
     env = _environment(spec, task, folder, scratch / "result.json", names)
     command = _command(spec, scratch)
     output = scratch / "output.txt"

@@ -13,6 +13,7 @@ from lab_services.checks import report
 from lab_services.checks.expectation import CheckFailed, Failure, describe
 
 WHY = "the city depends on it"
+_UNREADABLE = "Python cannot read"  # so begins a BrokenCode that stands for a SyntaxError: see runtime/broken.py
 _MACHINE = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EDQUOT}
 _ENVIRONMENT = (errors.MissingProgram, errors.MachineError, errors.AlreadyRunning, errors.RuntimeLost, MemoryError)
 
@@ -30,7 +31,7 @@ def classify(error: BaseException, crashed: Sequence[str] = ()) -> str:
     if isinstance(error, (*_ENVIRONMENT, CheckSkipped)) or getattr(error, "errno", None) in _MACHINE:
         return report.ENVIRONMENT
     if isinstance(error, errors.BrokenCode):
-        return report.SYNTAX
+        return report.SYNTAX if error.what.startswith(_UNREADABLE) else report.NOT_STARTED
     if isinstance(error, errors.ServiceCrashed) or crashed:
         return report.CRASHED
     if isinstance(error, errors.NotReady):

@@ -150,4 +150,4 @@ def test_price(city):
     assert run_checks(course.spec).passed
     course.answer("PRICE = 120", "PRICE = no_such_name")
     broken = run_checks(course.spec)
-    assert broken.rows[0].kind == "syntax" and "no_such_name" in repr(broken)
+    assert broken.rows[0].kind == "not started" and "no_such_name" in repr(broken)

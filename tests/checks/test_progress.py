@@ -126,6 +126,23 @@ def test_a_broken_file_has_no_hint(course: Course) -> None:
     assert "cannot be read" in repr(hint(course.spec))
 
 
+def test_a_done_task_leads_to_the_next(course: Course) -> None:
+    """When the latest run passed its task and another is open, the hint names the next task to check."""
+    two_tasks(course)
+    course.answer("PRICE = 100", "PRICE = 120")
+    run_checks(course.spec, "7.1")
+    assert '7.1 is done; next: lab.check("7.2")' in repr(hint(course.spec))
+
+
+def test_a_crash_is_no_honest_attempt(course: Course) -> None:
+    """Three different texts that only crash leave the solution closed, also when no task is named."""
+    course.check("import lab_services.errors as e; raise e.ServiceCrashed('toy ended')")
+    for price in "789":
+        course.mine.write_text((course.lab / "toy.py").read_text().replace("PRICE = 100", f"PRICE = {price}"))
+        run_checks(course.spec)
+    assert state(course)[1] == 0 and not solution(course.spec).open
+
+
 def test_the_solution_opens_after_three_attempts(course: Course) -> None:
     """Closed, it says kindly how many attempts are left; after three honest ones it is a diff of the zone."""
     assert "3 more honest attempts" in repr(solution(course.spec))

@@ -73,7 +73,7 @@ def test_a_file_that_is_hardly_text_is_told_too(course: Course, content: bytes) 
         ("try:\n    time.sleep(30)\nexcept Exception:\n    pass", "failed", "time-out"),
         ("raise TimeoutError('no answer')", "failed", "time-out"),
         ("import httpx; raise httpx.ReadTimeout('no answer')", "failed", "time-out"),
-        ("import lab_services.errors as e; raise e.BrokenCode('toy.py has no app')", "failed", "syntax"),
+        ("import lab_services.errors as e; raise e.BrokenCode('toy.py has no app')", "failed", "not started"),
         ("import lab_services.errors as e; raise e.NotReady('toy is not ready')", "failed", "not started"),
         ("import lab_services.errors as e; raise e.ServiceCrashed('toy ended')", "failed", "service crashed"),
         ("import lab_services.errors as e; raise e.MissingProgram('no deno')", "not run", "environment"),
@@ -90,6 +90,36 @@ def test_classes_are_kept_apart(
     report = run_checks(course.spec)
     assert only(report) == (verdict, kind) and not report.passed
     assert "what came" in report.rows[0].parts()
+
+
+def test_a_missing_file_is_one_row(course: Course) -> None:
+    """A file of the starter that is gone is named in one row, with the way back, and no check runs."""
+    course.write(PRICE_CHECK + TITLE_CHECK, ["test_price"], ["test_title"])
+    mine = course.mine
+    (mine.parent / "more.py").write_text("")  # an empty workspace would be laid anew
+    mine.unlink()
+    report = run_checks(course.spec)
+    assert only(report) == ("failed", "not started")
+    for form in (repr(report), report._repr_html_()):
+        assert "toy.py is not there" in form and "lab.reset()" in form and "lab.hint()" not in form
+
+
+def test_one_reason_is_told_once(course: Course) -> None:
+    """Checks that fail for the same start of a service share one block; each keeps its row."""
+    body = "    import lab_services.errors as e; raise e.ServiceCrashed('toy ended', evidence='NameError')\n"
+    course.write("".join(f"def test_{n}():\n{body}" for n in "abc"), ["test_a", "test_b", "test_c"])
+    report = run_checks(course.spec)
+    assert len(report.rows) == 3
+    for form in (repr(report), report._repr_html_()):
+        assert form.count("NameError") == 1 and "the same for 2 more checks: test_b, test_c" in form
+        assert "mend the place" in form and "lab.hint()" not in form
+
+
+def test_a_passed_task_leads_to_our_solution(course: Course) -> None:
+    """After all checks of a task have passed, the report says how to see ours."""
+    course.answer("PRICE = 100", "PRICE = 120")
+    report = run_checks(course.spec, "7.1")
+    assert repr(report).endswith('next: lab.solution("7.1") shows ours')
 
 
 def test_a_check_that_blocks_in_c_is_stopped(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
