@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lab_services.checks.hints import Hint, hint
     from lab_services.checks.learner_progress import Progress, progress
     from lab_services.checks.report import CheckReport, CheckRow
-    from lab_services.checks.reviews import Review, review
+    from lab_services.checks.reviews import NothingToReview, Review, review
     from lab_services.checks.run import judge, run_checks
     from lab_services.checks.solutions import Solution, solution
     from lab_services.checks.watch import watch_checks
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "CheckFailed", "CheckReport", "CheckRow", "DropAnswer", "Failure", "FakeBank", "FakeLock", "FakeService",
-    "Hint", "Hold", "Opening", "Progress", "Review", "Solution", "WrongAnswer", "eventually", "expect", "hint", "judge",
+    "Hint", "Hold", "NothingToReview", "Opening", "Progress", "Review", "Solution", "WrongAnswer", "eventually",
+    "expect", "hint", "judge",
     "load_spared", "load_wrong_answers", "overlay", "progress", "review", "rows", "run_checks", "solution", "together",
     "watch_checks",
 ]  # fmt: skip
@@ -39,7 +40,7 @@ _HOMES = {
     "hints": ("Hint", "hint"),
     "learner_progress": ("Progress", "progress"),
     "report": ("CheckReport", "CheckRow"),
-    "reviews": ("Review", "review"),
+    "reviews": ("NothingToReview", "Review", "review"),
     "run": ("judge", "run_checks"),
     "solutions": ("Solution", "solution"),
     "watch": ("watch_checks",),

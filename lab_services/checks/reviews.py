@@ -117,19 +117,54 @@ class Revealed:
         return f"The bug: {self.title}. It {fate} {self.killed_by}"
 
 
-def review(lab: str | LabSpec, number: int | None = None, *, seed: int = 0) -> Review:
-    """Give a wrong answer as a diff against the solution, without its name.
+@dataclass(frozen=True, repr=False)
+class NothingToReview:
+    """In the place of a review, as long as no task is passed: a diff against our solution would give it away."""
+
+    task: str
+    number: int = 0
+    of: int = 0
+    diff: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """One line: what opens the reviews."""
+        return f'nothing to review yet: pass a task first, for instance lab.check("{self.task}")'
+
+    def guess(self, choice: int | str) -> NothingToReview:
+        """Say the same again: there is nothing to name."""
+        return self
+
+    def reveal(self) -> NothingToReview:
+        """Say the same again: there is nothing to reveal."""
+        return self
+
+    def __repr__(self) -> str:
+        return self.headline
+
+    def _repr_html_(self) -> str:
+        from lab_services.views.html_table import paragraph
+
+        return paragraph(self.headline)
+
+
+def review(lab: str | LabSpec, number: int | None = None, *, seed: int = 0) -> Review | NothingToReview:
+    """Give a wrong answer to a task that the learner has passed, as a diff against the solution, without its name.
 
     Args:
         lab: the lab, as in `open_lab`.
-        number: from 1; without one, the first that was neither named nor revealed.
+        number: from 1, among the changes to passed tasks; without one, the first that was neither named nor revealed.
         seed: orders the choices.
 
     Raises:
         UnknownName: there is no such number, or the lab has no wrong answers.
     """
     spec = as_spec(lab)
-    answers = load_wrong_answers(spec)
+    every = load_wrong_answers(spec)
+    answers = _opened(spec, every)
+    if every and not answers:
+        return NothingToReview(_first_reviewed(spec, every))
     at = number - 1 if number is not None else _first_new(spec, answers)
     if not 0 <= at < len(answers):
         raise UnknownName(
@@ -139,12 +174,26 @@ def review(lab: str | LabSpec, number: int | None = None, *, seed: int = 0) -> R
         )
     changed = overlay(spec, answers[at]).items()
     diff = "\n".join(unified(file, solution_text(spec, file), text) for file, text in changed)
-    return Review(at + 1, len(answers), diff, _choices(answers, at, seed), spec, answers[at])
+    choices = _choices(answers[at], answers if len(answers) > 1 else every, seed)
+    return Review(at + 1, len(answers), diff, choices, spec, answers[at])
 
 
-def _choices(answers: tuple[WrongAnswer, ...], at: int, seed: int) -> tuple[str, ...]:
-    dice = random.Random(f"{seed}:{answers[at].id}")
-    title = answers[at].title
+def _opened(spec: LabSpec, answers: tuple[WrongAnswer, ...]) -> tuple[WrongAnswer, ...]:
+    """Return the answers whose check belongs to a passed task; of a lab without tasks, all."""
+    with progress_file.changing(progress_path()) as data:
+        passed = [task for task in spec.tasks.values() if data.lab(spec.name).task(task.id).passed_at]
+    checks = {check for task in passed for check in task.checks}
+    return tuple(answer for answer in answers if not spec.tasks or answer.killed_by in checks)
+
+
+def _first_reviewed(spec: LabSpec, answers: tuple[WrongAnswer, ...]) -> str:
+    killers = {answer.killed_by for answer in answers}
+    return next((task.id for task in spec.tasks.values() if killers & set(task.checks)), next(iter(spec.tasks), ""))
+
+
+def _choices(chosen: WrongAnswer, answers: tuple[WrongAnswer, ...], seed: int) -> tuple[str, ...]:
+    dice = random.Random(f"{seed}:{chosen.id}")
+    title = chosen.title
     others = sorted({answer.title for answer in answers} - {title})
     picked = [title, *dice.sample(others, min(OTHERS, len(others)))]
     dice.shuffle(picked)

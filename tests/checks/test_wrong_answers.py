@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lab_services.checks import judge, load_spared, load_wrong_answers, overlay, review
+from lab_services.checks import judge, load_spared, load_wrong_answers, overlay, review, run_checks
 from lab_services.errors import CheckError, UnknownName
-from tests.checks.toy_course import NAME, PRICE_CHECK, TITLE_CHECK, Course
+from tests.checks.toy_course import NAME, PRICE_CHECK, SOLUTION, TITLE_CHECK, Course
 
 WRONG = """
 [[wrong]]
@@ -40,6 +40,14 @@ def wrong(course: Course) -> Course:
     course.write(PRICE_CHECK + TITLE_CHECK, ["test_price"], ["test_title"])
     write(course, WRONG)
     return course
+
+
+@pytest.fixture
+def passed(wrong: Course) -> Course:
+    """The same, where the learner has passed both tasks."""
+    wrong.mine.write_text(SOLUTION)
+    assert run_checks(wrong.spec).passed
+    return wrong
 
 
 def write(course: Course, text: str) -> None:
@@ -87,33 +95,46 @@ def test_a_bad_entry_is_refused(wrong: Course, old: str, new: str, says: str) ->
         [overlay(wrong.spec, answer) for answer in load_wrong_answers(wrong.spec)]
 
 
-def test_a_review_does_not_name_the_bug(wrong: Course) -> None:
+def test_a_review_gives_no_open_task_away(wrong: Course) -> None:
+    """Before a task is passed there is nothing to review, and after it only the changes to that task."""
+    for shown in (review(wrong.spec), review(wrong.spec, 2), review(wrong.spec).guess(1)):
+        assert 'nothing to review yet: pass a task first, for instance lab.check("7.1")' in repr(shown)
+        assert "PRICE" not in shown._repr_html_() and "pass a task first" in shown._repr_html_()
+    wrong.answer('TITLE = "toy"', 'TITLE = "bike"')
+    assert not run_checks(wrong.spec).passed
+    only = review(wrong.spec, 1)
+    assert only.of == 1 and len(only.choices) == 2 and "-PRICE" not in only.diff and "car" in only.diff
+    with pytest.raises(UnknownName):
+        review(wrong.spec, 2)
+
+
+def test_a_review_does_not_name_the_bug(passed: Course) -> None:
     """The diff goes from the solution to the wrong answer; its title is one of the choices, always in one order."""
-    shown = review(wrong.spec)
+    shown = review(passed.spec)
     assert "-PRICE = 120" in shown.diff and "+PRICE = 12" in shown.diff
     assert set(shown.choices) == {"the price is too low", "the name of a car <b>"}
-    assert review(wrong.spec).choices == shown.choices and "test_price" not in repr(shown)
+    assert review(passed.spec).choices == shown.choices and "test_price" not in repr(shown)
     assert "<b>" not in shown._repr_html_() and "T-1" not in shown._repr_html_()
 
 
-def test_a_guess_is_answered_and_the_next_change_follows(wrong: Course) -> None:
+def test_a_guess_is_answered_and_the_next_change_follows(passed: Course) -> None:
     """A wrong guess gives nothing away, a right one moves on; a number or the words will do."""
-    shown = review(wrong.spec)
+    shown = review(passed.spec)
     right = shown.choices.index("the price is too low") + 1
     assert not shown.guess(3 - right).right and "too low" not in repr(shown.guess(3 - right))
-    assert review(wrong.spec).number == 1
+    assert review(passed.spec).number == 1
     assert shown.guess(right).right and shown.guess("The price is too low").right
-    assert review(wrong.spec).number == 2
+    assert review(passed.spec).number == 2
     for strange in (0, 5, "nonsense"):
         with pytest.raises(UnknownName):
             shown.guess(strange)
     with pytest.raises(UnknownName):
-        review(wrong.spec, 3)
+        review(passed.spec, 3)
 
 
-def test_a_reveal_runs_the_check_that_kills(wrong: Course) -> None:
+def test_a_reveal_runs_the_check_that_kills(passed: Course) -> None:
     """Revealing runs the named check on the wrong answer and shows what it says."""
-    told = review(wrong.spec, 1).reveal()
+    told = review(passed.spec, 1).reveal()
     assert told.report.failing == ("test_price",)
     assert "the price is too low" in repr(told) and "12 cents" in repr(told) and "12 cents" in told._repr_html_()
-    assert review(wrong.spec).number == 2
+    assert review(passed.spec).number == 2
