@@ -19,6 +19,7 @@ POLL_SECONDS = 0.05
 
 _SERVER_ERROR = re.compile(r"\b50\d\b")
 _TROUBLE = re.compile(r"Traceback \(most recent call last\)|^\S*(Error|Exception)\b|\bERROR\b", re.M)
+_RAW, _TRIMMED = "Traceback (most recent call last)", "Traceback, your files only"
 _FRAME = re.compile(r'[\s|+-]*(File "|\.\.\. \d+ frames? outside)')
 
 
@@ -33,7 +34,7 @@ def log_end(city: Any, failure: Failure) -> str:
     while time.monotonic() < deadline and (now != before or (awaited and not _TROUBLE.search("\n".join(now)))):
         time.sleep(POLL_SECONDS)
         before, now = now, _read(city, failure.service)
-    return "\n".join(line[:LINE_CHARACTERS] for line in whole_end(now))
+    return "\n".join(line[:LINE_CHARACTERS].replace(_RAW, _TRIMMED) for line in whole_end(now))
 
 
 def whole_end(lines: Sequence[str]) -> list[str]:

@@ -268,7 +268,7 @@ def test_a_traceback_that_is_late_is_waited_for(tmp_path: Path) -> None:
     """After a 500 the log is read until the traceback is there, and shows the learner's frames whole."""
     failure = Failure("s", "e", "500 Internal Server Error", "w", "l", service="toy")
     shown = log_end(LateLog(tmp_path, late=4), failure).splitlines()
-    assert shown[1:3] == ["Traceback (most recent call last):", "  ... 20 frames outside your files"]
+    assert shown[1:3] == ["Traceback, your files only:", "  ... 20 frames outside your files"]
     assert shown[3:] == TRACEBACK[-4:]
 
 
