@@ -181,17 +181,22 @@ def test_no_ride_is_paid_twice(city: Any) -> None:
     )
 
 
+def move_that_is_stopped(city: Any, bank: FakeBank) -> str:
+    """Stop a move half-way (the wallets pass, the holds do not) and start the city again; return it in words."""
+    bank.fail(times=1000, path="/holds/")
+    with suppress(LabError):
+        city.start(replace={"wallet": bank.url})
+    city.kill("city")
+    bank.clear()
+    city.launch("city")
+    return "a move whose wallet failed at the first hold, kill -9 of the city, launch"
+
+
 @pytest.mark.city(started=False)
 def test_a_move_that_was_stopped_begins_again(city: Any, fake_bank: FakeBank) -> None:
     """A move that was stopped half-way goes on at the next start, and nobody is counted twice or lost."""
-    fake_bank.fail(times=1000, path="/holds/")  # half-way: the wallets pass, the holds do not
-    with suppress(LabError):
-        city.start(replace={"wallet": fake_bank.url})
-    city.kill("city")
-    fake_bank.clear()
-    city.launch("city")
-    found = eventually(lambda: {r: fake_bank.deposits.get(r) and fake_bank.balance_cents(r) for r in BALANCES})
-    stopped = "a move whose wallet failed at the first hold, kill -9 of the city, launch"
+    stopped = move_that_is_stopped(city, fake_bank)
+    found = {rider: fake_bank.deposits.get(rider) and fake_bank.balance_cents(rider) for rider in BALANCES}
     expect(
         found == BALANCES,
         sent=stopped,
