@@ -156,9 +156,10 @@ def status(as_json: AsJson = False) -> None:
     from .running import running_cities
 
     cities = running_cities()
-    show(json.dumps([city.as_dict() for city in cities], indent=2) if as_json else "\n".join(map(str, cities)))
-    if not cities and not as_json:
-        print("No city runs. Start one: course up 01, or lab.start() in a notebook.")
+    if as_json:
+        show(json.dumps([city.as_dict() for city in cities], indent=2))
+    else:
+        show("\n".join(map(str, cities)) or "No city runs. Start one: course up 01, or lab.start() in a notebook.")
 
 
 @app.command(rich_help_panel="A city")
