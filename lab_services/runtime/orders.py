@@ -191,7 +191,7 @@ def lock(scratch: Path) -> int:
             f"{scratch.name} is already running in another notebook or terminal",
             where=str(scratch),
             evidence=holder,
-            next_step="go on there, or stop it from here: course down, in a terminal; then lab.start() again",
+            next_step="go on there, or stop it from a terminal: course down --all; then lab.start() again",
         ) from None
     started = time.strftime("%H:%M:%S UTC", time.gmtime())
     with suppress(OSError):  # a full disk: the lock holds, only the note for others is missing

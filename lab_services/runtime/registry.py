@@ -89,16 +89,15 @@ def entries() -> list[Entry]:
     return found
 
 
-def sweep(*, everything: bool = False, lab: str | None = None) -> list[str]:
-    """Stop what dead supervisors have left behind; with `everything` (or a lab's name) the living ones as well.
+def sweep(*, everything: bool = False) -> list[str]:
+    """Stop what dead supervisors have left behind; with `everything` the living ones as well.
 
     Returns:
         One sentence for each supervisor or leftover process that was stopped.
     """
     told = []
     for entry in entries():
-        chosen = everything or entry.lab == lab
-        if entry.alive() and not chosen:
+        if entry.alive() and not everything:
             continue
         if entry.alive():
             _stop(entry)
