@@ -12,6 +12,7 @@ from pathlib import Path
 
 LEASE = "COURSE_CHECK_LEASE"
 LEAVE_SECONDS = 5.0  # so long the supervisor of a killed run may take to stop its city
+KILLED_SECONDS = 5.0  # so long a busy machine may take to end what was killed
 POLL_SECONDS = 0.05
 TAIL_BYTES = 4000
 
@@ -51,13 +52,18 @@ def run_to_end(
 
 
 def end_marked(name: str, value: str) -> None:
-    """Wait for every process with name=value in its environment to leave; kill those that stay."""
-    deadline = time.monotonic() + LEAVE_SECONDS
+    """Wait for every process with name=value in its environment to leave; kill those that stay.
+
+    A killed process is gone a moment later only, so its end is waited for as well: what follows may count on it.
+    """
+    if not _left_after(LEAVE_SECONDS, name, value):
+        return
+    deadline = time.monotonic() + KILLED_SECONDS
     while (left := _marked(name, value)) and time.monotonic() < deadline:
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
-    for pid in left:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def tail(output: Path) -> str:
@@ -74,6 +80,14 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(LEAVE_SECONDS)
+
+
+def _left_after(seconds: float, name: str, value: str) -> list[int]:
+    """Return the marked processes that stayed for so long."""
+    deadline = time.monotonic() + seconds
+    while (left := _marked(name, value)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return left
 
 
 def _marked(name: str, value: str) -> list[int]:
