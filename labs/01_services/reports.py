@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from city_client import call
 from fastapi import FastAPI
 
+from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import speak_problems
 

@@ -5,10 +5,10 @@ Calls the service `customer`, as all do here through the bus.
 
 from typing import Annotated, Any
 
-from city_client import call
 from fastapi import FastAPI, Query
 from pydantic import Field
 
+from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Body, speak_problems
 

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import city_tables as city
-from city_client import call
 from fastapi import FastAPI, Response
 
+from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Problem, speak_problems

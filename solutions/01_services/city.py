@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import city_money
 import city_tables as city
-from city_client import call
 from city_history import write_history
 from city_tables import Json
 from fastapi import FastAPI, Response
 
+from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Problem, speak_problems

@@ -8,10 +8,10 @@ from typing import Annotated
 from uuid import uuid4
 
 import rides_table as table
-from city_client import call
 from fastapi import FastAPI, Query, Response
 from rides_table import End, Json, Start, now
 
+from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.problems import Problem, speak_problems
