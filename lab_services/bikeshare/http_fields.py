@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import MutableMapping
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 JSON_TYPE = re.compile(rb"application/(json|[!#$&^_.0-9a-z-]+\+json)")  # RFC 6839 section 3.1
 NO_WEIGHT = re.compile(rb"0(\.0*)?")
 ENTITY_TAG = re.compile(rb'(?:W/)?("[^"]*")')  # section 8.8.3
+ETAG_DIGITS = 32  # half of a SHA-256
 OF_CONTENT = (b"content-type", b"content-length", b"content-encoding", b"content-language", b"content-range")
 
 
@@ -53,7 +54,7 @@ def tag(start: MutableMapping[str, Any], body: MutableMapping[str, Any], if_none
     if not etag and body.get("more_body", False):
         return False
     if not etag:
-        etag = b'"%s"' % blake2b(body.get("body", b""), digest_size=16).hexdigest().encode()
+        etag = b'"%s"' % sha256(body.get("body", b"")).hexdigest()[:ETAG_DIGITS].encode()
         headers.append((b"etag", etag))
     if not value_of(headers, b"cache-control"):
         headers.append((b"cache-control", b"no-cache"))  # keep it, and ask before each use (RFC 9111 section 5.2.2.4)
