@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import ID, Body, Id, Problem, speak_problems
 
 SCHEMA = """
@@ -33,6 +34,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="notices", lifespan=lifespan)
 speak_problems(app)
+follow_http(app, conditional=True)
 answer_health(app, ready=lambda: probe("notices"))
 
 

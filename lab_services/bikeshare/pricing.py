@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from pydantic import BeforeValidator, Field
 
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import speak_problems
 
 TARIFF = os.environ.get("TARIFF", "standard")
@@ -30,6 +31,7 @@ def whole_number(text: str) -> int:
 
 app = FastAPI(title="pricing")
 speak_problems(app)
+follow_http(app, conditional=True)
 answer_health(app)
 
 

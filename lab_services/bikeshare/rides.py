@@ -13,6 +13,7 @@ from pydantic import Field
 from lab_services.bikeshare import rides_relay
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import ID, Body, Id, Problem, speak_problems
 from lab_services.bikeshare.rides_relay import call, moment, refuse, relay
 
@@ -43,6 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="rides", lifespan=lifespan)
 speak_problems(app)
+follow_http(app, conditional=True)
 answer_health(app, ready=lambda: probe("rides"))
 
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Id, Problem, speak_problems
 
 FLEET = int(os.environ.get("FLEET", "64"))
@@ -43,6 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="stations", lifespan=lifespan)
 speak_problems(app)
+follow_http(app, conditional=True)
 answer_health(app, ready=lambda: probe("stations"))
 
 

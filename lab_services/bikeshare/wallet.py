@@ -15,6 +15,7 @@ from pydantic import Field
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import ID, Body, Id, Problem, speak_problems
 from lab_services.bikeshare.wallet_table import ADD, HOLD, NEW_WALLET, SCHEMA, WALLET, find, settle
 
@@ -46,6 +47,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="wallet", lifespan=lifespan)
 speak_problems(app)
+follow_http(app, conditional=True)
 answer_health(app, ready=lambda: probe("wallet"))
 
 
