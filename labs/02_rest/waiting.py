@@ -1,4 +1,4 @@
-"""Waiting: three ways to wait for a slow neighbour, and one quick route beside them that shows who pays. Calls nobody."""
+"""Waiting: three ways to wait for a slow neighbour, and a quick route that shows who pays. Calls nobody."""
 
 import asyncio
 import time
