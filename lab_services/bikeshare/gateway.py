@@ -49,19 +49,22 @@ answer_health(app)
     "/{path:path}", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
 )
 async def forward(request: Request) -> Response:
-    path = request.scope["raw_path"].decode("latin-1")
+    target: bytes = request.scope["raw_path"]
+    path = target.decode("latin-1")
     segment = path.split("/")[1]
     if path in HEALTH:
         raise HTTPException(405, headers={"Allow": "GET, HEAD"})
     if segment not in BEHIND:
         raise Problem(404, "Not Found", f"no service of this city answers /{segment[:64]}")
     name = BEHIND[segment]
-    query = request.scope["query_string"].decode("latin-1")
+    if query := request.scope["query_string"]:
+        target += b"?" + query
     try:
-        address = httpx.URL(os.environ.get(name, "") + path + (f"?{query}" if query else ""))
         body = await read_body(request)
         headers = end_to_end(request.headers.raw, but={b"host"})
-        sent = httpx.Request(request.method, address, headers=headers, content=body)
+        # The target is no part of the URL: httpx would resolve /wallets/../holds (RFC 9110 section 7.7).
+        address, extensions = os.environ.get(name, ""), {"target": target}
+        sent = httpx.Request(request.method, address, headers=headers, content=body, extensions=extensions)
         answer = await request.app.state.city.send(sent, stream=True)
         async with aclosing(answer):
             content = b"".join([part async for part in answer.aiter_raw()])

@@ -84,4 +84,5 @@ def _database_in_trouble(request: Request, error: Exception) -> JSONResponse:
 
 
 def _our_mistake(request: Request, error: Exception) -> JSONResponse:
-    return answer(Problem(500, HTTPStatus(500).phrase, "a mistake in this service; its log has the details"))
+    problem = Problem(500, HTTPStatus(500).phrase, "a mistake in this service; its log has the details")
+    return answer(problem, {"Connection": "close"})  # the server hangs up behind it (RFC 9112 section 9.6): say so

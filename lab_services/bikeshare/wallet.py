@@ -21,6 +21,7 @@ from lab_services.bikeshare.wallet_table import ADD, HOLD, NEW_WALLET, SCHEMA, W
 
 RIDERS = os.environ.get("RIDERS", "ada:5000,bo:5000,chen:5000,dora:5000,poor:100")
 MOST_WALLETS = 200  # in one batch
+IDS = r"^[A-Za-z0-9._-]{1,64}(,[A-Za-z0-9._-]{1,64})*$"
 Cents = Annotated[int, Field(ge=0, le=100_000_000)]
 
 
@@ -65,7 +66,7 @@ def show_wallet(rider_id: Id) -> dict[str, Any]:
 
 
 @app.get("/wallets")
-def list_wallets(ids: str) -> dict[str, Any]:
+def list_wallets(ids: Annotated[str, Query(pattern=IDS)]) -> dict[str, Any]:
     """Answer many wallets in one call; a rider without a wallet is left out."""
     wanted = dict.fromkeys(ids.split(","))
     if len(wanted) > MOST_WALLETS:

@@ -60,14 +60,13 @@ class Body:
 def request_for(url: str, scope: Scope, body: Body) -> httpx.Request:
     """Return the client's request as it goes to the replica at `url`; Host stays what the client wrote."""
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
-    target = httpx.URL(url).copy_with(raw_path=scope["raw_path"] + query)
+    target = scope["raw_path"] + query  # not part of the URL: httpx would resolve /a/../b (RFC 9110 section 7.7)
     headers = _end_to_end(scope["headers"])
     _append(headers, b"x-forwarded-for", scope["client"][0].encode() if scope.get("client") else b"unknown")
     _append(headers, b"via", VIA)
     limits = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS, pool=None).as_dict()
-    return httpx.Request(
-        scope["method"], target, headers=headers, content=body.content(), extensions={"timeout": limits}
-    )
+    extensions = {"timeout": limits, "target": target}
+    return httpx.Request(scope["method"], url, headers=headers, content=body.content(), extensions=extensions)
 
 
 async def pass_back(answer: httpx.Response, receive: Receive, send: Send) -> None:

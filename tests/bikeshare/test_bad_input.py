@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from tests.bikeshare.town import Town, check_problem
+from tests.bikeshare.town import Town, check_problem, client_of
 
 LONG = "x" * 8192
 HUGE = 10**40
+TEN_MEGABYTES = 10 * 1024 * 1024
+ANSWER_SECONDS = 10.0
+JSON_BODY = {"content-type": "application/json"}
 BAD_CENTS: list[Any] = [-1, HUGE, 100_000_001, 5.0, 0.1, "5", None, True, [5], {"cents": 5}]
 BAD_IDS: list[Any] = ["", LONG, "a b", "a/b", "ü", "a\x00b", "\ud800", "a\n", 7, None, True, ["ada"]]
 BAD_MINUTES: list[Any] = [-1, 1441, HUGE, 12.0, "12", None, True]
@@ -38,6 +43,15 @@ BODIES = [
     ("/rides", {"rider_id": "ada", "station_id": "A1"}),
     ("/rides/r-1/end", {"station_id": "A1", "minutes": 1}),
 ]
+SERVICES = {"wallets": "wallet", "holds": "wallet", "notices": "notices", "rides": "rides", "stations": "stations"}
+SERVICES |= {"bikes": "stations", "quote": "pricing", "tariff": "pricing"}
+ADDRESSES = [
+    *((method, path) for path, _ in BODIES for method in ("PUT", "POST")),
+    *(("PUT", path) for path in ("/stations/E1/taken/x-1", "/stations/E1/returned/x-1", "/holds/x-1/released")),
+    *(("GET", path) for path in (
+        "/wallets/ada", "/wallets?ids=ada", "/holds/x-1", "/holds?rider_id=ada", "/notices?rider_id=ada", "/rides",
+        "/rides/r-1", "/stations", "/stations/A1", "/bikes/b-01", "/quote?minutes=1", "/tariff")),
+]  # fmt: skip
 
 
 def method(path: str) -> str:
@@ -45,7 +59,7 @@ def method(path: str) -> str:
 
 
 def send(city: Town, path: str, text: str | bytes) -> httpx.Response:
-    return city.client.request(method(path), path, content=text, headers={"content-type": "application/json"})
+    return city.client.request(method(path), path, content=text, headers=JSON_BODY)
 
 
 def names(problem: dict[str, Any]) -> list[str]:
@@ -116,6 +130,110 @@ def test_a_bad_id_changes_nothing(city: Town, path: str) -> None:
     before = city.client.get("/stations").json()
     check_problem(city.client.put(path), 422)
     assert city.client.get("/stations").json() == before
+
+
+@pytest.mark.parametrize(("path", "field"), [
+    (f"/wallets/{LONG}", "rider_id"), (f"/holds/{LONG}", "ride_id"), (f"/holds?rider_id={LONG}", "rider_id"),
+    (f"/notices?rider_id={LONG}", "rider_id"), (f"/rides/{LONG}", "ride_id"), (f"/stations/{LONG}", "station_id"),
+    (f"/bikes/{LONG}", "bike_id"), (f"/quote?minutes={LONG}", "minutes"), (f"/rides?state={LONG}", "state"),
+    (f"/rides?limit={LONG}", "limit"), (f"/wallets?ids=ada,{LONG}", "ids"),
+    ("/wallets?ids=a%20b", "ids"), ("/wallets?ids=", "ids"), ("/wallets?ids=" + "a," * 4096, "ids"),
+])  # fmt: skip
+def test_eight_kilobytes_of_id_are_refused_by_name(city: Town, path: str, field: str) -> None:
+    """What is too long in a path or a query is named, and not sent back."""
+    answer = city.client.get(path)
+    assert names(check_problem(answer, 422, field)) == [field]
+    assert len(answer.content) < 1000
+
+
+def test_ten_megabytes_are_refused_at_every_address(city: Town) -> None:
+    """Whoever sends them, to the gateway or past it, gets a 413 that names the body, or a 405."""
+    for how, path in ADDRESSES:
+        for url in (city.urls["gateway"], city.urls[SERVICES[path.split("?")[0].split("/")[1]]]):
+            with client_of(url) as client:
+                answer = client.request(how, path, content=b" " * TEN_MEGABYTES, headers=JSON_BODY)
+            assert answer.status_code in (405, 413), (how, path)
+            problem = check_problem(answer, answer.status_code)
+            assert answer.status_code == 405 or names(problem) == ["body"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/json", "multipart/form-data; boundary=x", "a/b/c", "\u00fc", ""])
+def test_a_body_of_another_kind_is_refused(city: Town, kind: str) -> None:
+    """An unknown, broken or empty Content-Type is a 415 that names it, also for a body that would have been good."""
+    for path, body in BODIES:
+        content = json.dumps(body).encode()
+        answer = city.client.request(method(path), path, content=content, headers={"content-type": kind.encode()})
+        assert names(check_problem(answer, 415, "Content-Type")) == ["Content-Type"]
+
+
+@pytest.mark.parametrize("target", [
+    "/wallets/../holds/x-1", "/wallets/ada/../bo", "/wallets/%2e%2e/holds", "/wallets/..%2fada", "/wallets//ada",
+    "//wallets/ada", "/wallets/ada/", "/WALLETS/ada", "/wallets/ada;v=1", "/wallets/ada%2Fheld", "/wallets/..%5Cada",
+    "/wallets/%00", "/stations/A1/../../wallets/ada", "/stations/%41%31%20", "/rides/./r-1", "/health/../wallets/ada",
+    "/%", "/%zz/ada", "/wallets/ada%0d%0aX-Injected:%20yes", "/rides/r-1%0aX-Injected:%20yes",
+    "/notices?rider_id=a%0d%0aX-Injected:yes",
+    "/stations/A1%0d%0a%0d%0a<html>", "/wallets/ada?%0d%0aX-Injected=yes/../..", "/..", "/.", "/etc/passwd",
+])  # fmt: skip
+def test_a_tricky_path_leads_nowhere(city: Town, target: str) -> None:
+    """Dots, slashes, escapes and line ends in a path reach no other resource, and come back in no header."""
+    for url in (city.urls["gateway"], city.urls["wallet"], city.urls["rides"], city.urls["stations"]):
+        head, body = raw(url, f"GET {target} HTTP/1.1\r\nHost: city\r\nConnection: close\r\n\r\n".encode())
+        good = target.startswith("/wallets/ada?") and url not in (city.urls["rides"], city.urls["stations"])
+        assert head.split()[1] in ((b"200",) if good else (b"400", b"404", b"422")), (url, head)
+        assert b"x-injected" not in head.lower() and b"location" not in head.lower()
+        assert good or json.loads(body)["status"] == int(head.split()[1])
+        assert b"Traceback" not in body and b"root:" not in body
+
+
+@pytest.mark.parametrize("line", [
+    b"X-Rider: a\rb", b"X-Rider: a\x00b", b"X Rider: a", b": a", b"X-Rider\x00: a", b"Content-Length: -1",
+    b"Content-Length: 1_0", b"Content-Length: 5\r\nContent-Length: 6",
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+])  # fmt: skip
+def test_a_broken_header_is_refused_whole(city: Town, line: bytes) -> None:
+    """A header that could be read in two ways is a 400, and the connection ends with it."""
+    request = b"PUT /wallets/mia HTTP/1.1\r\nHost: city\r\nContent-Type: application/json\r\n" + line + b"\r\n\r\n"
+    for name in ("gateway", "wallet"):
+        head, body = raw(city.urls[name], request + b"{}0\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and b"Traceback" not in body
+    assert city.client.get("/wallets/mia").status_code == 404
+
+
+SPOOFED = {
+    "X-User": "bo", "X-Rider-Id": "bo", "X-Forwarded-User": "bo", "Remote-User": "bo", "Authorization": "Bearer bo",
+    "Cookie": "rider_id=bo", "X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/wallets/bo", "Forwarded": "for=bo",
+    "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https",
+}  # fmt: skip
+
+
+def test_who_one_claims_to_be_changes_nothing(city: Town) -> None:
+    """No header makes a rider of somebody, or another request of this one; another Host comes back nowhere."""
+    for how, path in ADDRESSES:
+        plain = city.client.request(how, path)
+        spoofed = city.client.request(how, path, headers=SPOOFED | {"Host": "evil.example"})
+        assert (spoofed.status_code, spoofed.content) == (plain.status_code, plain.content), (how, path)
+        assert "evil" not in str(spoofed.headers)
+
+
+@pytest.mark.parametrize("name", ["rider_id", "user", "captured_cents", "balance_cents", "state", "__class__"])
+def test_nobody_writes_what_is_not_his_to_say(city: Town, name: str) -> None:
+    """A rider, balance or state that is slipped into a body is an unknown field, and is named."""
+    for path, body in BODIES:
+        if name not in body:
+            answer = send(city, path, json.dumps(body | {name: "bo"}))
+            assert names(check_problem(answer, 422, name)) == [name]
+
+
+def raw(url: str, request: bytes) -> tuple[bytes, bytes]:
+    """Send these very bytes; return the head and the body of the answer, read to the end of the connection."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), ANSWER_SECONDS) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
 
 
 JSON = some.recursive(

@@ -66,11 +66,11 @@ def test_the_tariff_says_how_a_quote_comes_about(pricing: httpx.Client) -> None:
 
 
 def test_other_paths_and_methods_are_problems(pricing: httpx.Client) -> None:
-    """An unknown path is 404, another method 405 with the one that is allowed."""
+    """An unknown path is 404, another method 405 with those that are allowed."""
     assert check_problem(pricing.get("/nothing"), 404)["type"] == "about:blank"
     answer = pricing.post("/quote?minutes=12")
     assert check_problem(answer, 405)["title"] == "Method Not Allowed"
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_health_answers(pricing: httpx.Client) -> None:

@@ -137,6 +137,17 @@ def test_the_request_arrives_as_it_was_sent(front: Front, make_replica: MakeRepl
     assert not {"x-secret", "keep-alive", "te"} & set(headers)
 
 
+def test_a_target_is_not_tidied_on_its_way(front: Front, make_replica: MakeReplica) -> None:
+    """Dots, empty segments and escapes belong to whom the request is for: a proxy changes none (RFC 9110, 7.7)."""
+    replica = make_replica()
+    front.use(replica)
+    targets = ["/a/../b?x=/../y", "/./a//b/", "/a/%2e%2e/b%2Fc", "/a;b=1?q=a+b"]
+    with httpx.Client(base_url=front.url) as client:
+        for target in targets:
+            assert client.get("/", extensions={"target": target.encode()}).status_code == 200
+    assert [path for _, path, _, _ in replica.calls] == targets
+
+
 def test_the_answer_comes_back_as_it_was_given(front: Front, make_replica: MakeReplica) -> None:
     """Status, repeated fields and a compressed body come back untouched; fields of the hop do not; one Date only."""
     raw = b"\x1f\x8b not really gzip"
