@@ -95,8 +95,26 @@ def board(today: dict[str, int]) -> Callable[[Call], tuple[int, Any]]:
     return handle
 
 
-def watch(url: str, number: int, seconds: float) -> list[tuple[float, httpx.Response]]:
-    """Read the tariff of today for so long, and return when each answer with this number was asked for."""
+def start_with(city: Any, tariffs: Any) -> tuple[str, str]:
+    """Start the city with a fake in place of tariffs, and return the addresses of the desk and of the shared cache."""
+    city.start(replace={"tariffs": tariffs.url})
+    return city["desk"].url, city["cache"].url
+
+
+def patient(overtaken: Event, gave_up: Event) -> Callable[[Call], tuple[int, Any]]:
+    """Return the handler of a fake `tariffs` that answers for tariff 5 only when it was overtaken, or gives up."""
+
+    def handle(call: Call) -> tuple[int, Any]:
+        if call.path == "/tariffs/5" and not overtaken.wait(PATIENCE_SECONDS):
+            gave_up.set()
+        return 200, tariff(int(call.path[-1]))
+
+    return handle
+
+
+def longest_promise(url: str, number: int, seconds: float) -> tuple[float, httpx.Response | None]:
+    """Read the tariff of today for so long; of the answers with this number return the one that may be handed out
+    until the latest, and when it was asked for."""
     began, found = time.monotonic(), list[tuple[float, httpx.Response]]()
 
     def look() -> bool:
@@ -107,7 +125,7 @@ def watch(url: str, number: int, seconds: float) -> list[tuple[float, httpx.Resp
         return at >= seconds
 
     eventually(look, within=seconds + ROUNDING_SECONDS)
-    return found
+    return max(found, key=lambda each: each[0] + promised(each[1]), default=(0.0, None))
 
 
 def test_two_hundred_reads_cost_a_few_questions(city: Any) -> None:
@@ -189,13 +207,11 @@ def test_a_new_tariff_is_seen_in_time(city: Any, fake_service: Any) -> None:
     """A new tariff is seen after TARIFF_SECONDS, whatever caches are passed; a crowd that wants it asks a few times."""
     today = {"number": 7}
     tariffs = fake_service("tariffs", board(today))
-    city.start(replace={"tariffs": tariffs.url})
-    desk = city["desk"].url
+    desk, _ = start_with(city, tariffs)
     read(desk, "/tariff")
     expired_at = time.monotonic() + TARIFF_SECONDS
     today["number"] = 8
-    old = watch(desk, 7, TARIFF_SECONDS - SOON_SECONDS)
-    at, last = max(old, key=lambda each: each[0] + promised(each[1]), default=(0.0, None))
+    at, last = longest_promise(desk, 7, TARIFF_SECONDS - SOON_SECONDS)
     expect(
         at + promised(last) <= TARIFF_SECONDS + ROUNDING_SECONDS,
         sent=f"GET /tariff at the desk, {at:.1f} s after it had asked for tariff 7, which is old by now",
@@ -206,8 +222,8 @@ def test_a_new_tariff_is_seen_in_time(city: Any, fake_service: Any) -> None:
         service="desk",
     )
     tariffs.delay(SLOW_SECONDS)
-    before = len(tariffs.calls)
     eventually(lambda: time.monotonic() > expired_at, within=TARIFF_SECONDS)
+    before = len(tariffs.calls)
     crowd = together([lambda: read(desk, "/tariff", seconds=CROWD_SECONDS)] * CROWD, within=CROWD_SECONDS)
     seen, asked = [field(answer, "tariff") for answer in crowd], len(tariffs.calls) - before
     expect(asked <= FEW_AT_ONCE, sent=f"{CROWD} riders at once at expiry, while tariffs takes {SLOW_SECONDS} s",
@@ -224,8 +240,7 @@ def test_errors_and_gaps_are_not_remembered(city: Any, fake_service: Any) -> Non
     """After a failure the next answer is good, a tariff made later is found, and a cargo bike is no city bike."""
     today = {"number": 7}
     tariffs = fake_service("tariffs", board(today))
-    city.start(replace={"tariffs": tariffs.url})
-    desk, shared = city["desk"].url, city["cache"].url
+    desk, shared = start_with(city, tariffs)
     bikes = [field(read(shared, f"/tariff?bike={bike}"), "minute_cents") for bike in ("city", "cargo", "city")]
     expect(bikes == [20, 40, 20], sent="GET /tariff?bike=city, then cargo, then city", expected=[20, 40, 20],
            came=bikes, why="the query is a part of the question: whoever leaves it out sells cargo bikes for half",
@@ -249,18 +264,12 @@ def test_errors_and_gaps_are_not_remembered(city: Any, fake_service: Any) -> Non
 def test_a_slow_question_holds_nobody_else_up(city: Any, fake_service: Any) -> None:
     """While tariffs works on the answer to one question, another question is asked and answered."""
     overtaken, gave_up = Event(), Event()
-
-    def handle(call: Call) -> tuple[int, Any]:
-        if call.path == "/tariffs/5" and not overtaken.wait(PATIENCE_SECONDS):
-            gave_up.set()
-        return 200, tariff(int(call.path[-1]))
-
-    tariffs = fake_service("tariffs", handle)
-    city.start(replace={"tariffs": tariffs.url})
-    slow = Thread(target=read, args=[city["desk"].url, "/tariffs/5"])
+    tariffs = fake_service("tariffs", patient(overtaken, gave_up))
+    desk, _ = start_with(city, tariffs)
+    slow = Thread(target=read, args=[desk, "/tariffs/5"])
     slow.start()
     eventually(lambda: tariffs.calls_to("GET", "/tariffs/5"))
-    quick = read(city["desk"].url, "/tariffs/6")
+    quick = read(desk, "/tariffs/6")
     in_time = not gave_up.is_set()
     overtaken.set()
     slow.join()
