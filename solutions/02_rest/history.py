@@ -17,6 +17,7 @@ from history_table import Json, Start
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import ID, Id, Problem, speak_problems
 
 
@@ -28,6 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="history", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("rides"))
 
 

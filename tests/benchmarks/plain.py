@@ -80,7 +80,7 @@ def _start(folder: Path, name: str, options: Sequence[str]) -> Plain:
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", "uvicorn", f"{name}:app", "--port", "0", "--no-access-log", *options]
     with log.open("wb") as file:
-        return Plain(subprocess.Popen(command, cwd=folder, stdout=file, stderr=file), log)
+        return Plain(subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, start_new_session=True), log)
 
 
 async def _all_ready(started: Sequence[Plain]) -> None:
