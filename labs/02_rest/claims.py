@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Id, speak_problems
 
 THINKING_SECONDS = 0.02  # what a program does between looking and writing; without it the race is only rarer
@@ -22,6 +23,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="claims", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app)
 
 

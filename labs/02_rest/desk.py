@@ -15,6 +15,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Body, Id, Problem, speak_problems
 
 Json = dict[str, Any]
@@ -31,6 +32,7 @@ class Charge(Body):
 
 app = FastAPI(title="desk")
 speak_problems(app)
+follow_http(app)
 answer_health(app)
 
 

@@ -30,6 +30,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="history", lifespan=lifespan)
 speak_problems(app)
 follow_http(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("rides"))
 
 

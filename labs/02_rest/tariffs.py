@@ -16,6 +16,7 @@ from pydantic import Field
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Body, Problem, speak_problems
 
 Json = dict[str, Any]
@@ -43,6 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="tariffs", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("tariffs"))
 
 

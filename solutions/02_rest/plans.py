@@ -15,6 +15,7 @@ from plans_table import PLANS, Json, Plan, as_bytes, find_plan, write_plan
 
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Id, Problem, speak_problems
 
 
@@ -26,6 +27,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="plans", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("rides"))
 
 
@@ -92,7 +94,6 @@ def read_plan(plan_id: str) -> Json:
     raise Problem(404, "unknown plan", f"there is no plan {plan_id}")
 
 
-@app.head("/plans/{plan_id}", include_in_schema=False)
 @app.get("/plans/{plan_id}")
 def get_plan(plan_id: Id, asked: Asked) -> Response:
     return show(read_plan(plan_id), asked)

@@ -19,6 +19,7 @@ from taps import Answer, Json, Keep, Tap, Wish, Work
 from lab_services.bikeshare.city_client import call
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Id, Problem, speak_problems
 
 HOLD_CENTS = 2000
@@ -34,6 +35,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="rides", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("rides"))
 
 
