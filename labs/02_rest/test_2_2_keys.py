@@ -20,7 +20,7 @@ from lab_services.checks import eventually, expect, rows, together
 web = httpx.Client(timeout=3, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 ONCE = "starts.py: once"
 AGAIN = (409, 425, 503, 504)  # "still at work", "too early", "not now", silence: a client may send the tap again
-RETRY_SECONDS, PAUSE_SECONDS = 4.0, 0.05  # how long a client keeps trying, and its rest between two tries
+RETRY_SECONDS, PAUSE_SECONDS = 3.0, 0.05  # how long a client keeps trying, and its rest between two tries
 ALERTS, UNUSED_TABLES = 4, 8
 GATE_SECONDS = 8.0
 TAPS = 20
@@ -49,6 +49,7 @@ class Heard:
 
 
 def heard(answer: httpx.Response) -> Heard:
+    """Return what can be compared of an answer."""
     try:
         text = json.dumps(answer.json(), sort_keys=True)  # the order of the fields is nobody's business
     except ValueError:
@@ -76,6 +77,7 @@ def insist(url: str, key: str, rider_id: str = "ada", route: str = "/rides") -> 
 
 
 def new_key() -> str:
+    """Make up a key as a phone does."""
     return str(uuid4())
 
 
@@ -86,14 +88,17 @@ def made(city: Any) -> dict[str, int]:
 
 
 def rides(count: int) -> dict[str, int]:
+    """Return what so many rides have made, and nothing besides."""
     return {"holds": count, "bikes": count, "rides": count}
 
 
 def open_holds(city: Any) -> list[str]:
+    """Return the rides for which the wallet holds money."""
     return [row["ride_id"] for row in rows(city["wallet"].data, "SELECT ride_id FROM holds WHERE state = 'open'")]
 
 
 def bikes_out(city: Any) -> list[str]:
+    """Return the rides that have a bike."""
     return [row["ride_id"] for row in rows(city["stations"].data, "SELECT ride_id FROM bikes WHERE ride_id NOT NULL")]
 
 
