@@ -1,9 +1,11 @@
 """Compare a service with its own OpenAPI document: schemathesis makes requests of it, and each answer must be in it.
 
-    tried = try_contract(city["rides"].url, {"ride_id": "r-1"})
-    tried.findings[0]   # what was asked, what came, what the document says, and a curl line
+    with ContractTool() as tool:     # half of the work of schemathesis is to import itself: this begins it ...
+        tool.get_ready()             # ... and this waits for it
+        tried = tool.run(city["rides"].url, {"ride_id": "r-1"})
+    tried.findings[0]                # what was asked, what came, what the document says, and a curl line
 
-It runs as the command-line tool in a process of its own, with the settings below, so that a learner can do the same.
+It is the command-line tool in a process of its own, with the settings below: a learner can do the same.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lab_services.checks.limits import check_seconds
 
@@ -88,36 +90,54 @@ class Tried:
     trouble: str = ""
 
 
-def try_contract(url: str, known: Mapping[str, str], leave_out: str = "^/health") -> Tried:
-    """Run schemathesis against the document of a service, and return what it found, one finding per operation and rule.
+class ContractTool:
+    """schemathesis, started and importing itself as soon as the `with` begins; good for one run."""
 
-    Args:
-        url: the address of the service, whose document is at /openapi.json.
-        known: values of path parameters that exist, so that not every request ends in a 404: used for half of them.
-        leave_out: a pattern of paths that are not asked.
-    """
-    with tempfile.TemporaryDirectory(prefix="contract-") as folder:
-        Path(folder, "settings.toml").write_text(SETTINGS + _known(known), encoding="utf-8")
-        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "settings.toml", "run"]
-        command += [f"{url}/openapi.json", "--exclude-path-regex", leave_out, "--no-color"]
-        output = _output_of(command, folder)
-        report = Path(folder, "run.ndjson")
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="contract-")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMATHESIS")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab_services.checks.contract_process"],
+            cwd=self._folder.name, env=environment | {"NO_PROXY": "*", "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def get_ready(self) -> None:
+        """Wait until everything is imported."""
+        assert self._process.stdout
+        self._process.stdout.readline()
+
+    def run(self, url: str, known: Mapping[str, str], leave_out: str = "^/health") -> Tried:
+        """Make requests after the document of a service, and return one finding of each operation and rule.
+
+        Args:
+            url: the address of the service, whose document is at /openapi.json.
+            known: values of path parameters that exist, so that not every request ends in a 404: used for half of them.
+            leave_out: a pattern of paths that are not asked.
+        """
+        Path(self._folder.name, "settings.toml").write_text(SETTINGS + _known(known), encoding="utf-8")
+        arguments = ["--config-file", "settings.toml", "run", f"{url}/openapi.json"]
+        output = self._output_of([*arguments, "--exclude-path-regex", leave_out, "--no-color"])
+        report = Path(self._folder.name, "run.ndjson")
         lines = report.read_text(encoding="utf-8").splitlines() if report.is_file() else []
-    events = list(_events(lines))
-    finished = any("EngineFinished" in event for event in events)
-    return _tried(events, "" if finished else f"schemathesis: {_short(output)}")
+        events = list(_events(lines))
+        finished = any("EngineFinished" in event for event in events)
+        return _tried(events, "" if finished else f"schemathesis: {_short(output)}")
 
-
-def _output_of(command: list[str], folder: str) -> str:
-    """Run to the end or to the end of the time; what was found until then is in the report."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMATHESIS")}
-    environment["NO_PROXY"] = "*"
-    limit = SHARE * check_seconds()
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, timeout=limit, capture_output=True, text=True)
-    except subprocess.TimeoutExpired:
-        return f"no end after {limit:g} s"
-    return " ".join((done.stdout + done.stderr).split()[-40:])
+    def _output_of(self, arguments: list[str]) -> str:
+        """Run to the end or to the end of the time; what was found until then is in the report."""
+        limit = SHARE * check_seconds()
+        try:
+            output, _ = self._process.communicate(json.dumps(arguments) + "\n", timeout=limit)
+        except subprocess.TimeoutExpired:
+            return f"no end after {limit:g} s"
+        return " ".join(output.split()[-40:])
 
 
 def _events(lines: list[str]) -> Iterator[dict[str, Any]]:

@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import pytest
 
 from lab_services.checks import expect, rows
-from lab_services.checks.contract import try_contract
+from lab_services.checks.contract import ContractTool
 
 web = httpx.Client(timeout=8, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 RIDES, REPORT = "rides.py: start_ride, show_ride, end_ride and STATUS", "report.py: the four methods of one address"
@@ -73,6 +74,20 @@ STRANGE = [
     "r-1%27%20OR%201=1--",
     "%F0%9F%9A%B2",
 ]
+
+
+@pytest.fixture
+def importing_tool() -> Iterator[ContractTool]:
+    """schemathesis, which imports itself while the city starts."""
+    with ContractTool() as tool:
+        yield tool
+
+
+@pytest.fixture
+def schemathesis(importing_tool: ContractTool, city: Any) -> ContractTool:
+    """schemathesis, ready to ask the city."""
+    importing_tool.get_ready()
+    return importing_tool
 
 
 def ask(city: Any, method: str, path: str, body: Any = None, kind: str = "application/json") -> httpx.Response:
@@ -384,7 +399,7 @@ def test_strange_addresses_do_no_harm(city: Any) -> None:
            why="what was refused has not happened", look=RIDES, service="rides")  # fmt: skip
 
 
-def test_the_document_tells_the_truth(city: Any) -> None:
+def test_the_document_tells_the_truth(schemathesis: ContractTool, city: Any) -> None:
     """The OpenAPI document lists the table with its codes, and schemathesis finds no answer that is not in it."""
     ride_id = some_ride(city, "bo")
     document = document_of(city)
@@ -396,7 +411,7 @@ def test_the_document_tells_the_truth(city: Any) -> None:
                why="clients are written from the document: what it does not say comes as a surprise",
                look="rides.py and report.py: responses=words.refusals(...)", service="rides")  # fmt: skip
     known = {name: ride_id for each in document.values() for name in re.findall("{([^}:]*)", each["path"])}
-    tried = try_contract(city["rides"].url, known)
+    tried = schemathesis.run(city["rides"].url, known)
     asked = {re.sub("{[^}]*}", "{}", name) for name in tried.operations}
     expect(not tried.findings and TABLE.keys() <= asked, sent=f"{tried.requests} requests made from /openapi.json",
            expected="each answer as the document says it", came=tried.findings[0] if tried.findings else tried.trouble,
