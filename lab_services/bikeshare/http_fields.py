@@ -39,6 +39,9 @@ def accepts_json(accept: bytes) -> bool:
 
 def vary_by_accept(headers: Headers) -> None:
     """Say that another Accept could have had another answer, the 406 (section 12.5.5)."""
+    if b"vary" not in dict(headers):
+        headers.append((b"vary", b"Accept"))
+        return
     known = [value for name, value in headers if name == b"vary"]
     if not any(token.strip().lower() in (b"accept", b"*") for value in known for token in value.split(b",")):
         headers[:] = [*without(headers, b"vary"), (b"vary", b", ".join([*known, b"Accept"]))]
@@ -50,13 +53,14 @@ def tag(start: MutableMapping[str, Any], body: MutableMapping[str, Any], if_none
     A body that comes in parts is left as it is: its hash is known only when its head is long gone.
     """
     headers: Headers = start["headers"]
-    etag = value_of(headers, b"etag")
-    if not etag and body.get("more_body", False):
+    said = dict(headers)
+    etag = said.get(b"etag")
+    if etag is None and body.get("more_body", False):
         return False
-    if not etag:
-        etag = b'"%s"' % sha256(body.get("body", b"")).hexdigest()[:ETAG_DIGITS].encode()
+    if etag is None:
+        etag = f'"{sha256(body.get("body", b"")).hexdigest()[:ETAG_DIGITS]}"'.encode()
         headers.append((b"etag", etag))
-    if not value_of(headers, b"cache-control"):
+    if b"cache-control" not in said:
         headers.append((b"cache-control", b"no-cache"))  # keep it, and ask before each use (RFC 9111 section 5.2.2.4)
     if not if_none_match or not matches(if_none_match, etag):
         return False
@@ -77,8 +81,3 @@ def without_content(headers: Headers) -> Headers:
 def without(headers: Headers, name: bytes) -> Headers:
     """Return the fields but those of this name."""
     return [each for each in headers if each[0] != name]
-
-
-def value_of(headers: Headers, name: bytes) -> bytes:
-    """Return the value of a field, or nothing."""
-    return next((value for each, value in headers if each == name), b"")

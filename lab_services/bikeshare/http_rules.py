@@ -21,7 +21,6 @@ from lab_services.bikeshare.http_fields import (
     accepts_json,
     is_json,
     tag,
-    value_of,
     vary_by_accept,
     without,
     without_content,
@@ -34,6 +33,7 @@ METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 WRITES = {"DELETE", "PATCH", "POST", "PUT"}
 PRECONDITIONS = {b"if-match", b"if-none-match", b"if-unmodified-since"}
 JUDGED = {b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"accept"} | PRECONDITIONS
+ANYTHING = {b"accept": b"*/*"}
 Fields = Mapping[bytes, bytes]
 
 
@@ -62,6 +62,8 @@ class HttpRules:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         asked = judged_fields(scope)
+        if scope["method"] == "GET" and (not asked or asked == ANYTHING):  # most requests: nothing to judge
+            return await self._app(scope, receive, self._ruled(scope, asked, send))
         size = int(asked.get(b"content-length", b"0"))
         if b"transfer-encoding" in asked:
             size, receive = await read_start(receive)
@@ -105,13 +107,14 @@ class HttpRules:
                 message["headers"] = headers = list(message.get("headers", ()))
                 if reads:
                     vary_by_accept(headers)
-                if message["status"] == 405 and (allowed := self._allowed(scope)):
+                if message["status"] == 200:
+                    if tagged and is_json(dict(headers).get(b"content-type", b"")):
+                        held = message
+                        return
+                elif message["status"] == 405 and (allowed := self._allowed(scope)):
                     headers[:] = [*without(headers, b"allow"), (b"allow", allowed.encode())]
                 elif message["status"] in (204, 304):
                     headers[:], bodiless = without_content(headers), True
-                elif tagged and message["status"] == 200 and is_json(value_of(headers, b"content-type")):
-                    held = message
-                    return
             elif message["type"] == "http.response.body":
                 if held is not None:
                     start, held = held, None
