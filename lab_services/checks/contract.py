@@ -35,7 +35,7 @@ request-timeout = 3.0
 
 [generation]
 deterministic = true  # the same document is asked the same questions
-max-examples = 8      # of each operation in each phase; the coverage phase walks the limits of every field besides
+max-examples = 5      # of each operation in each phase; the coverage phase walks the limits of every field besides
 no-shrink = true      # the first failing request is shown, not the smallest: shrinking takes longer than the run
 
 [phases.examples]
