@@ -80,6 +80,8 @@ class Finding:
 class Tried:
     """A run: how many requests were made, of which operations ("POST /rides"), and what was found, shortest first.
 
+    Operations that the document does not have are tried as well: they must be refused.
+
     `trouble` says why the run came to no end, or not to all operations.
     """
 
@@ -93,7 +95,8 @@ class ContractTool:
     """schemathesis, started and importing itself as soon as the `with` begins; good for one run."""
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="contract-")
+        # Where the check runs, not in /tmp: when the check is killed, its folder is removed, and this one with it.
+        self._folder = tempfile.TemporaryDirectory(prefix="contract-", dir=Path.cwd(), ignore_cleanup_errors=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMATHESIS")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lab_services.checks.contract_process"],
