@@ -24,6 +24,7 @@ from report import reports
 
 from lab_services.bikeshare.database import opened, probe
 from lab_services.bikeshare.health import answer_health
+from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Problem, answer, speak_problems
 
 
@@ -35,6 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="rides", lifespan=lifespan)
 speak_problems(app)
+follow_http(app)
 answer_health(app, ready=lambda: probe("rides"))
 app.include_router(reports)
 
