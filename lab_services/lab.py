@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab_services.errors import NotRunning, UnknownName
+from lab_services.errors import NotRunning, RuntimeLost, UnknownName
 from lab_services.runtime.client import SupervisorClient
 from lab_services.runtime.spec import LabSpec, ServiceSpec, load_spec
 from lab_services.runtime.states import ServiceState
@@ -138,12 +138,10 @@ class Lab:
             run = self._run(weather, seed, replace or {}, skip)  # refuses a slip before anything is stopped
             if self._running and (weather or replace or skip):
                 self._stop()
-            before, client = self._client, self._warm_supervisor()
             try:
-                # A supervisor that died took its city with it: then `client` is another one.
-                client.ask("start", run={} if self._running and client is before else run)
+                self._start(run)
             finally:
-                self._running = bool(client.alive and client.ask("running"))
+                self._running = bool(self._client and self._client.alive and self._client.ask("running"))
         return self.status()
 
     def stop(self) -> StatusView:
@@ -279,6 +277,16 @@ class Lab:
         if shape != self.shape and self._running:
             self.stop()
         self.shape = shape
+
+    def _start(self, run: dict[str, Any]) -> None:
+        before, client = self._client, self._warm_supervisor()
+        try:
+            # A supervisor that died took its city with it: then `client` is another one.
+            client.ask("start", run={} if self._running and client is before else run)
+        except RuntimeLost:
+            if client.alive or client is not before:
+                raise
+            self._warm_supervisor().ask("start", run=run)  # it died so lately that nobody had noticed
 
     def _stop(self) -> list[dict[str, Any]]:
         self._running = False

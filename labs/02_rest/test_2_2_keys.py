@@ -193,7 +193,8 @@ def test_twenty_taps_start_one_ride(city: Any) -> None:
     )
     expect(
         len(set(answers)) == 1 and answers[0].status_code == 201,
-        sent=f"the same {TAPS} taps, each sent again while the answer was {AGAIN}, for {RETRY_SECONDS:g} s at most",
+        sent=f"POST /rides {TAPS} times with one Idempotency-Key, each sent again while the answer was {AGAIN}, "
+        f"for {RETRY_SECONDS:g} s at most",
         expected=f"{TAPS} times 201 with one Location and one body",
         came=sorted({repr(answer) for answer in answers}),
         why="all of them are one tap, and its rider gets to know one ride",
@@ -245,7 +246,8 @@ def test_a_key_belongs_to_one_rider_and_route(city: Any) -> None:
         service="rides",
     )
     again = [ask(urls[1]) for ask in everybody]
-    expect(again == first, sent="the same three at the other replica", expected=first, came=again,
+    expect(again == first, expected=first, came=again,
+           sent="POST /rides for ada, for bo, POST /alerts for ada once more, at the other replica",
            why="each of the three is remembered by itself", look=ONCE, service="rides")  # fmt: skip
 
 
@@ -337,7 +339,7 @@ def test_a_replica_dies_in_the_middle(city: Any, fake_lock: Any) -> None:
     holds, docks = open_holds(city), [opening.ride_id for opening in fake_lock.openings]
     expect(
         [answer.content.get("ride_id")] == holds == docks,
-        sent="the same; then the call to the dock that was on its way when the replica died arrives as well",
+        sent="POST /rides, kill -9 of its replica, again at the other; then the first one's call to the dock arrives",
         expected="one hold and one opened dock, of the ride in the answer",
         came={"answer": answer.content, "holds": holds, "docks": docks},
         why="the dead replica's work still counts: under another ride_id the rider holds money and a bike twice",

@@ -30,8 +30,6 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 
 FILE = Path(__file__).with_name("rides.db")
-RIDES = "CREATE TABLE rides(ride_id TEXT PRIMARY KEY, rider_id, bike_id, from_station, to_station, state TEXT, " \\
-    "minutes INTEGER, cents INTEGER, started_at TEXT, ended_at TEXT)"
 
 
 def connected() -> sqlite3.Connection:
@@ -45,7 +43,6 @@ def connected() -> sqlite3.Connection:
 async def lifespan(app: FastAPI):
     with closing(connected()) as db:
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute(RIDES)
         yield
 
 
@@ -91,21 +88,22 @@ def both(folder: Path) -> Iterator[tuple[str, str]]:
     (code / "bare.py").write_text(BARE)
     rides = ServiceSpec("rides", "use", "rides", (), (), {}, 1, "warm")
     lab = Lab(LabSpec("90_bench", code, "a bench", 1, False, {"rides": rides}, {}, {}), code, folder / "run")
-    # uvicorn's option is ours too: so nothing is won by leaving out what a bare service could leave out as well.
-    with plain_uvicorns(code, ["bare"], "--no-proxy-headers") as [bare]:
-        try:
-            lab.start()
-            for data in (lab["rides"].data, code):
-                keep_ride(data / "rides.db")
+    try:
+        lab.start()
+        keep_ride(lab["rides"].data / "rides.db", code / "rides.db")
+        # uvicorn's option is ours too: so nothing is won by leaving out what a bare service could leave out as well.
+        with plain_uvicorns(code, ["bare"], "--no-proxy-headers") as [bare]:
             yield f"{lab['rides'].url}/rides/r-1", f"{bare.url}/rides/r-1"
-        finally:
-            lab.close()
+    finally:
+        lab.close()
 
 
-def keep_ride(file: Path) -> None:
-    """Write the one ride that is asked for."""
-    with closing(sqlite3.connect(file)) as db, db:
-        db.execute(f"INSERT INTO rides VALUES ({', '.join('?' * len(RIDE))})", RIDE)
+def keep_ride(file: Path, copy: Path) -> None:
+    """Write the one ride that is asked for; the bare service gets a copy, for each connection reads all tables' DDL."""
+    with closing(sqlite3.connect(file)) as db, closing(sqlite3.connect(copy)) as other:
+        with db:
+            db.execute(f"INSERT INTO rides VALUES ({', '.join('?' * len(RIDE))})", RIDE)
+        db.backup(other)
 
 
 def test_requests_a_second(rounds: Rounds, record_property: Record) -> None:

@@ -317,6 +317,22 @@ def test_a_supervisor_that_died_unnoticed_is_replaced_at_the_next_start(make_tow
     assert word(lab["a"].url) == "hello"
 
 
+def test_a_supervisor_that_dies_while_it_is_asked_is_replaced(
+    make_town: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """start() whose order meets a supervisor that nobody has seen dying yet brings the city back all the same."""
+    lab = make_town(service("a"))
+    lab.start()
+    client = lab._client
+    assert client is not None
+    os.kill(client.pid, signal.SIGKILL)
+    until(lambda: not client.alive)
+    seen = iter([None])  # the first look is too early: the kernel has not told yet
+    monkeypatch.setattr(client._process, "poll", lambda: next(seen, -signal.SIGKILL))
+    lab.start()
+    assert lab._client is not client and word(lab["a"].url) == "hello"
+
+
 def test_an_order_that_makes_no_sense_is_answered(make_town: Maker) -> None:
     """A mistake inside the supervisor is an error at once, not a notebook that waits for minutes."""
     lab = make_town(service("a"))
