@@ -8,9 +8,10 @@ It is to follow this table; every refusal is a problem document (RFC 9457), and 
     GET    /rides/{id}/report                          200, the report; 404
     PUT    /rides/{id}/report  the whole report        201 when it is the first, 200 when it replaces one; 404
     PATCH  /rides/{id}/report  what changes, RFC 7396  200, the merged report; null removes the note; 404
-    DELETE /rides/{id}/report                          204
+    DELETE /rides/{id}/report                          204, and 204 or 404 when there is none
 
-Everywhere: 4xx and the name of the field for bad input, 503 when a service that is needed is away.
+Everywhere: 4xx and the name of the field for bad input, 503 when a service that is needed is away. The OpenAPI document
+lists all codes of each route: `refusals` of rides_words.py writes them.
 """
 
 from collections.abc import AsyncIterator
