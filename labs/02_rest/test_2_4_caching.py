@@ -212,15 +212,12 @@ def test_a_new_tariff_is_seen_in_time(city: Any, fake_service: Any) -> None:
     expired_at = time.monotonic() + TARIFF_SECONDS
     today["number"] = 8
     at, last = longest_promise(desk, 7, TARIFF_SECONDS - SOON_SECONDS)
-    expect(
-        at + promised(last) <= TARIFF_SECONDS + ROUNDING_SECONDS,
-        sent=f"GET /tariff at the desk, {at:.1f} s after it had asked for tariff 7, which is old by now",
-        expected=f"an answer that the next cache keeps for {TARIFF_SECONDS} s less its age",
-        came=f"max-age {told(last).get('max-age')} and Age {last and last.headers.get('age')}: {promised(last)} s more",
-        why="each cache that begins to count anew adds its seconds: three in a row show a tariff of long ago",
-        look=LOOK_UP,
-        service="desk",
-    )
+    expect(at + promised(last) <= TARIFF_SECONDS + ROUNDING_SECONDS,
+           sent=f"GET /tariff at the desk, {at:.1f} s after it had asked for tariff 7, which is old by now",
+           expected=f"an answer that the next cache keeps for {TARIFF_SECONDS} s less its age",
+           came=f"max-age {told(last).get('max-age')}, Age {last and last.headers.get('age')}: {promised(last)} s more",
+           why="each cache that begins to count anew adds its seconds: three in a row show a tariff of long ago",
+           look=LOOK_UP, service="desk")  # fmt: skip
     tariffs.delay(SLOW_SECONDS)
     eventually(lambda: time.monotonic() > expired_at, within=TARIFF_SECONDS)
     before = len(tariffs.calls)
