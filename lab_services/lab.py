@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 10.0
 WEATHERS = ("calm", "drizzle", "storm")
 IMPORTS_OF_SERVER = {"nats": "nats"}  # what the launcher imports besides, when a lab runs that server
+IMPORT_OF_GRPC = "lab_services.runtime.serve_grpc"  # ... when a service speaks gRPC; it opens no channel and no server
 
 _open: dict[str, Lab] = {}
 
@@ -314,8 +315,10 @@ class Lab:
 
     def _warm_supervisor(self) -> SupervisorClient:
         if self._client is None or not self._client.alive:
-            kinds = {service.target for service in self.spec.system(self.shape).values() if service.kind == "server"}
+            services = self.spec.system(self.shape).values()
+            kinds = {service.target for service in services if service.kind == "server"}
             modules = [IMPORTS_OF_SERVER[kind] for kind in sorted(kinds & IMPORTS_OF_SERVER.keys())]
+            modules += [IMPORT_OF_GRPC] if any(service.speaks == "grpc" for service in services) else []
             self._client = SupervisorClient(self.spec.name, work_root(), modules)
         return self._client
 

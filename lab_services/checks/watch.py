@@ -14,6 +14,7 @@ from lab_services.runtime.workspace import open_workspace
 
 DEBOUNCE_MS = 200
 STEP_MS = 50
+SUFFIXES = (".py", ".ts", ".proto", ".toml", ".json")
 
 
 def watch_checks(
@@ -38,4 +39,4 @@ def watch_checks(
 def _is_code(path: Path, folder: Path) -> bool:
     """Leave out what services write: data and logs stand in folders whose names begin with a dot."""
     names = path.relative_to(folder).parts if path.is_relative_to(folder) else path.parts[-1:]
-    return path.suffix in (".py", ".ts", ".toml", ".json") and not any(name.startswith((".", "__")) for name in names)
+    return path.suffix in SUFFIXES and not any(name.startswith((".", "__")) for name in names)

@@ -46,11 +46,14 @@ class Edges:
         port = self._ports.get((source, target))
         return port.url if port else ""
 
-    async def start(self, edges: Iterable[tuple[str, str, str]]) -> None:
-        """Start the proxy for (source, target, address of the target); the address may be empty until `aim`."""
-        targets = {(source, target): url for source, target, url in edges}
+    async def start(self, edges: Iterable[tuple[str, str, str, str]]) -> None:
+        """Start the proxy for (source, target, address of the target, http or grpc); the address may be empty."""
+        targets = {(source, target): (url, speaks) for source, target, url, speaks in edges}
         self._ports = self._ports or {edge: Port() for edge in targets}
-        listed = [{"name": f"{s}->{t}", **_place(targets[s, t])} for s, t in self._ports]
+        listed = [
+            {"name": f"{source}->{target}", "speaks": targets[source, target][1], **_place(targets[source, target][0])}
+            for source, target in self._ports
+        ]
         ours, theirs = socket.socketpair()
         env = {**os.environ, "EDGES": json.dumps(listed), "SERVICE_NAME": "weather"}
         log = self._log.pipe()
@@ -101,5 +104,5 @@ class Edges:
 
 
 def _place(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+    parts = urlsplit(url if "//" in url else f"//{url}")  # of a gRPC service it is host:port alone
     return {"host": parts.hostname or HOST, "port": parts.port or 0}

@@ -10,7 +10,7 @@ from lab_services.errors import LabError
 from lab_services.runtime import states
 from lab_services.runtime.service import Service
 
-SOURCES = (".py", ".ts")
+SOURCES = (".py", ".ts", ".proto")
 
 Stamp = tuple[int, int, int]
 

@@ -13,6 +13,7 @@ force: {"ok": true} or {"error": "..."}. The end of the control socket ends the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from typing import Any
 
 from lab_services.runtime.edge_connection import CHUNK_BYTES, Conditions, Connection, Faults
 from lab_services.runtime.edge_fault import EdgeFault
+from lab_services.runtime.edge_grpc import GrpcConnection
 from lab_services.runtime.weather import WEATHERS, Weather, decisions
 
 __all__ = ["Edge", "EdgeFault", "decisions", "run", "serve_edges"]
@@ -39,6 +41,7 @@ class Edge:
     listener: socket.socket
     host: str = ""
     port: int = 0
+    speaks: str = "http"
 
 
 class Door:
@@ -50,16 +53,24 @@ class Door:
         self._server: asyncio.Server | None = None
         self._must_bind = False
         self._connections: set[Connection] = set()
+        self._connection = GrpcConnection if edge.speaks == "grpc" else Connection
         self._conditions = Conditions(edge.name, (edge.host, edge.port))
 
     async def open(self) -> None:
         """Listen, if it does not already."""
         if self._must_bind:
-            self._listener.bind(self._address)
+            self._bind_again()
             self._must_bind = False
         if self._server is None:
             server = asyncio.start_server(self._accept, sock=self._listener.dup(), limit=CHUNK_BYTES, backlog=BACKLOG)
             self._server = await server
+
+    def _bind_again(self) -> None:
+        try:
+            self._listener.bind(self._address)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # bound it is: a port that was asked for by number outlives the shutdown
+                raise
 
     def shut(self) -> None:
         """Stop listening, so that the system refuses new connections: the socket can be bound again to its address."""
@@ -102,7 +113,7 @@ class Door:
                 connection.reset()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(Connection(self._conditions, reader, writer, self._connections.discard))
+        self._connections.add(self._connection(self._conditions, reader, writer, self._connections.discard))
 
 
 async def serve_edges(edges: Mapping[str, Edge], control: socket.socket) -> None:
@@ -120,6 +131,7 @@ def run(sockets: Sequence[socket.socket]) -> None:
     """Run the proxy: the control socket, then one listening socket for each edge that the variable EDGES lists.
 
     EDGES is JSON: [{"name": "rides->wallet", "host": "127.0.0.1", "port": 4001}]; port 0: not known yet, see "aim".
+    With "speaks": "grpc" the faults are those of calls, many of which share one connection.
     """
     control, *listeners = sockets
     places = json.loads(os.environ["EDGES"])

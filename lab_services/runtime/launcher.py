@@ -180,22 +180,33 @@ def own_children() -> set[int]:
 def run_child(order: dict[str, Any], fds: list[int]) -> int:
     """Run one order in the forked child: execute a program, or serve in this very interpreter.
 
-    `argv` executes; `app` and `call` serve here, or with `cold` in a fresh interpreter: its own hash seed and imports.
+    `argv` executes; `app`, `grpc`, `tcp` and `call` serve here, or with `cold` in a fresh interpreter, which has a
+    hash seed and imports of its own.
     """
     if "argv" in order:
         os.execvpe(order["argv"][0], order["argv"], order["env"])
     if order.get("cold"):
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SPARE_FD) for fd in fds]):
             os.dup2(fd, 3 + number)  # dup2 makes it inheritable
-        argument = json.dumps({**{k: order[k] for k in ("app", "call") if k in order}, "sockets": len(fds)})
+        asked = {key: order[key] for key in ("app", "call", "grpc", "tcp", "port") if key in order}
+        entry = "lab_services.runtime.serve" + "".join(f"_{key}" for key in ("grpc", "tcp") if key in order)
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), order["env"].get("PYTHONPATH")]))
-        argv = [sys.executable, "-m", "lab_services.runtime.serve", argument]
+        argv = [sys.executable, "-m", entry, json.dumps({**asked, "sockets": len(fds)})]
         os.execvpe(sys.executable, argv, {**order["env"], "PYTHONPATH": path})
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    sockets = [socket.socket(fileno=fd) for fd in fds]
+    if "grpc" in order:
+        from lab_services.runtime import serve_grpc
+
+        return serve_grpc.serve(order["grpc"], order["port"], sockets[0])
+    if "tcp" in order:
+        from lab_services.runtime import serve_tcp
+
+        return serve_tcp.serve(order["tcp"], sockets[1], sockets[0])
     from lab_services.runtime import serve
 
-    return serve.run(order, [socket.socket(fileno=fd) for fd in fds])
+    return serve.run(order, sockets)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 Two sockets share the port (SO_REUSEPORT, socket(7)). One is bound and never listens: it reserves the number, so no
 stranger can get it while the service is down. The other listens, exists only while the service lives, and is handed
 to its process, so a killed service refuses connections at once instead of leaving callers in a backlog.
+gRPC opens the listening socket itself: it binds the reserved number, a third socket beside the two.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class Port:
     def url(self) -> str:
         """The address for HTTP clients."""
         return f"http://{HOST}:{self.number}"
+
+    @property
+    def target(self) -> str:
+        """The address for clients of gRPC and TCP: host and port, no scheme."""
+        return f"{HOST}:{self.number}"
 
     def listen(self) -> socket.socket:
         """Return the listening socket, opened now if the service was down."""

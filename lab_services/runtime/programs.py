@@ -1,4 +1,4 @@
-"""How each kind of program is started: a Python service, a TypeScript service on Deno, a third-party server."""
+"""How each kind of program is started: a Python service (HTTP, gRPC, TCP), a TypeScript service on Deno, a server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab_services.runtime.readiness import tcp_accepts
+from lab_services.runtime.readiness_grpc import grpc_health
 from lab_services.runtime.replica import Program, Replica
 
 
 def python_program(app: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool) -> Program:
     """Serve `module:attribute` with `folder` as the working directory; `cold` asks for a fresh interpreter."""
     return Program({"app": app, "cold": cold}, env, folder, ready_seconds)
+
+
+def grpc_program(
+    function: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool, replica: Replica
+) -> Program:
+    """Serve what `module:function` adds to a gRPC server, on the port reserved for the replica."""
+    order = {"grpc": function, "port": replica.port.number, "cold": cold}
+    return Program(order, env, folder, ready_seconds, ready=grpc_health)
+
+
+def tcp_program(function: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool) -> Program:
+    """Serve each connection with `module:function`; ready is when a connection is accepted."""
+    return Program({"tcp": function, "cold": cold}, env, folder, ready_seconds, ready=tcp_accepts)
 
 
 def typescript_program(

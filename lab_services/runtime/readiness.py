@@ -52,6 +52,12 @@ async def tcp_open(host: str, port: int, timeout: float = PROBE_SECONDS) -> bool
     return True
 
 
+async def tcp_accepts(target: str, timeout: float = PROBE_SECONDS) -> bool:
+    """Return whether something accepts connections at `host:port`, for a service whose protocol nobody else knows."""
+    host, _, port = target.rpartition(":")
+    return await tcp_open(host, int(port), timeout)
+
+
 async def wait_until(
     probe: Callable[[], Awaitable[bool]], seconds: float, stop: Callable[[], str | None] = lambda: None
 ) -> str | None:

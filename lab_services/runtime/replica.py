@@ -28,9 +28,10 @@ EVIDENCE_LINES = 8
 class Program:
     """How to start one program: what the launcher needs to know, and how to tell that it is ready.
 
-    `order` holds `app` (an ASGI app on an inherited socket), `call` or `argv` (an executable with its own socket).
+    `order` holds `app` or `tcp` (an ASGI app, a function for each connection: on an inherited socket), `grpc` (a gRPC
+    service, which opens its own socket on `port`), `call` or `argv` (an executable with its own socket).
     `address` returns where a server of its own choosing listens (None while unknown); None means: on the given port.
-    `ready` asks an address over the network.
+    `ready` asks an address over the network: True is ready, a text is what it answered instead.
     """
 
     order: Mapping[str, Any]
@@ -40,18 +41,25 @@ class Program:
     address: Callable[[int], str | None] | None = None
     ready: Callable[[str], Any] | None = None
 
+    @property
+    def reports(self) -> bool:
+        """True for a Python service: it says over a control channel when it serves, and can hand over."""
+        return not self.order.keys().isdisjoint(("app", "grpc", "tcp"))
+
 
 class Replica:
     """One replica; `process` is the one that serves now."""
 
-    def __init__(self, name: str, number: int, port: Port, log: LogTail, launcher: LauncherClient) -> None:
+    def __init__(
+        self, name: str, number: int, port: Port, log: LogTail, launcher: LauncherClient, address: str = ""
+    ) -> None:
         self.name = name
         self.number = number
         self.port = port
         self.state = states.STOPPED
         self.note = ""
         self.files: list[str] = []
-        self.url = port.url
+        self.url = address or port.url
         self.process: Process | None = None
         self.on_change: Callable[[], None] = lambda: None
         self._log = log
@@ -86,7 +94,7 @@ class Replica:
         When the new version fails to come up, the old one goes on serving and the error is raised.
         """
         old = self.process
-        if old is None or not old.alive or self.state != states.READY or "app" not in program.order:
+        if old is None or not old.alive or self.state != states.READY or not program.reports:
             return await self.start(program)
         new = await self._launch(program)
         try:
@@ -135,10 +143,12 @@ class Replica:
     async def _launch(self, program: Program) -> Process:
         log, ours, theirs = self._log.pipe(), None, None
         fds = [log]
-        if "app" in program.order:
+        if program.reports:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            fds += [theirs.fileno(), self.port.listen().fileno()]
+            fds.append(theirs.fileno())
+        if program.reports and "grpc" not in program.order:
+            fds.append(self.port.listen().fileno())
         order = {**program.order, "env": dict(program.env), "folder": str(program.folder)}
         try:
             process = await self._launcher.start(order, fds, ours)
@@ -155,7 +165,7 @@ class Replica:
             self._set(states.CRASHED, f"{ending(process)} {self._last_words()}".strip())
 
     async def _until_serving(self, process: Process, program: Program) -> None:
-        if "app" not in program.order:
+        if not program.reports:
             return
         waits: set[asyncio.Future[Any]] = {process.serving, process.ended}
         await asyncio.wait(waits, timeout=program.ready_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +175,7 @@ class Replica:
             raise self._explain(process, program, "it did not finish starting up")
 
     async def _until_ready(self, process: Process, program: Program) -> None:
-        seen: list[int | None] = [None]
+        answers = [""]
 
         async def probe() -> bool:
             if program.address is not None:
@@ -173,15 +183,13 @@ class Replica:
                 if found is None:
                     return False
                 self.url = found
-            if program.ready is not None:
-                return bool(await program.ready(self.url))
-            seen[0] = await http_status(self.url + "/health/ready")
-            return seen[0] is not None and 200 <= seen[0] < 300
+            answer = await (program.ready or _http_ready)(self.url)
+            answers.append(answer if isinstance(answer, str) else "")
+            return answer is True
 
         failed = await wait_until(probe, program.ready_seconds, lambda: None if process.alive else ending(process))
         if failed:
-            said = f"GET /health/ready answered {seen[0]}" if seen[0] else failed
-            raise self._explain(process, program, said)
+            raise self._explain(process, program, answers[-1] or failed)
 
     async def _give_up(self, process: Process, error: LabError) -> None:
         if process.alive and isinstance(error, NotReady) and not process.serving.done():
@@ -203,11 +211,12 @@ class Replica:
                 evidence=evidence,
                 next_step=f'read lab.logs("{self.name}"), mend the cause, then lab.restart("{self.name}")',
             )
+        asked = "health.set(...)" if "grpc" in program.order else "/health/ready"
         return NotReady(
             f"{self.name} runs but was not ready within {program.ready_seconds:g} s: {reason}",
             where=self.name,
             evidence=evidence,
-            next_step=f'look for what it waits for at start and in /health/ready, then lab.restart("{self.name}")',
+            next_step=f'look for what it waits for at start and in {asked}, then lab.restart("{self.name}")',
         )
 
     def _last_words(self) -> str:
@@ -217,6 +226,13 @@ class Replica:
     def _set(self, state: str, note: str = "") -> None:
         self.state, self.note = state, note
         self.on_change()
+
+
+async def _http_ready(url: str) -> bool | str:
+    status = await http_status(url + "/health/ready")
+    if status is None:
+        return False
+    return 200 <= status < 300 or f"GET /health/ready answered {status}"
 
 
 async def _leave(process: Process) -> None:

@@ -25,14 +25,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lab_services.errors import LabError
 from lab_services.runtime import wire
-from lab_services.runtime.broken import explain_import_failure
+from lab_services.runtime.control import DRAIN_SECONDS, HANDOVER_SECONDS, report_broken
+from lab_services.runtime.loading import load, used_files
 
-HANDOVER_SECONDS = 5.0  # a connection that is still busy after this long is left to finish and close
 HANDOVER_POLL_SECONDS = 0.005
-DRAIN_SECONDS = 2  # on SIGTERM: answers that are not out by then are cancelled
-BROKEN_EXIT = 3
 
 
 class MovableProtocol(HttpToolsProtocol):
@@ -67,11 +64,11 @@ class ReplaceableServer(uvicorn.Server):
         self._handover: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start up, then say which files of the folder the app has imported."""
+        """Start up, then say which files of the folder the app lives on."""
         await super().startup(sockets)
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._on_message)
-        wire.send(self._control, {"event": "serving", "files": imported_files(os.getcwd())})
+        wire.send(self._control, {"event": "serving", "files": used_files(os.getcwd())})
 
     async def main_loop(self) -> None:
         """Tick like uvicorn, but leave at once when told to (uvicorn looks every 100 ms)."""
@@ -124,47 +121,24 @@ class ReplaceableServer(uvicorn.Server):
         connection.transport.abort()  # closes this process's descriptor only: the other process holds its own
 
 
-def imported_files(folder: str) -> list[str]:
-    """Return the files below `folder` that this process has imported, as relative paths."""
-    root = os.path.join(folder, "")  # as it stands in sys.path, hence in each __file__
-    paths = {path for m in list(sys.modules.values()) if (path := getattr(m, "__file__", None))}
-    return sorted(path.removeprefix(root) for path in paths if path.startswith(root))
-
-
 def serve(app: str, listener: socket.socket, control: socket.socket) -> int:
     """Serve `module:attribute` from the working directory until told to stop; return the exit status.
 
     Broken code is reported on the control channel as the four parts of a LabError, and ends with status 3.
     """
-    try:
-        application = _load(app)
-    except LabError as error:
-        wire.send(control, {"event": "broken", "error": error.as_dict()})
-        print(error, flush=True)
-        return BROKEN_EXIT
-    config = uvicorn.Config(
-        application,
-        http=MovableProtocol,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,  # uvicorn would believe any X-Forwarded-For from loopback, where all our callers are
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = ReplaceableServer(config, control)
-    server.run(sockets=[listener])
-    return 0
 
+    def load_and_run() -> None:
+        config = uvicorn.Config(
+            load(app),
+            http=MovableProtocol,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # uvicorn would believe any X-Forwarded-For from loopback, where all our callers are
+            timeout_graceful_shutdown=int(DRAIN_SECONDS),
+        )
+        ReplaceableServer(config, control).run(sockets=[listener])
 
-def _load(app: str) -> Any:
-    module_name, _, attribute = app.partition(":")
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    sys.dont_write_bytecode = True  # a .pyc of the same second and size would hide an edit
-    try:
-        module = importlib.import_module(module_name)
-        return getattr(module, attribute or "app")
-    except Exception as error:
-        raise explain_import_failure(error, folder, app) from error
+    return report_broken(control, load_and_run)
 
 
 def call(target: str, sockets: list[socket.socket]) -> int:

@@ -40,13 +40,15 @@ class Service:
         self.edit_error: LabError | None = None
         self.note = ""
         self.settled = asyncio.Event()
-        self.replaced_by = replaced_by
+        self.replaced_by = replaced_by.rpartition("//")[2] if self._balances_itself else replaced_by
         self._launcher = launcher
         self._logs = logs
         self._program = program
         self._balancer: Replica | None = None
-        self._replicas_file = logs / f"{spec.name}.replicas.json"
+        self.replicas_file = logs / f"{spec.name}.replicas.json"
         self.replicas = [self._replica(1, self.port)]
+        if self._balances_itself:
+            self._write_replicas()
 
     @property
     def url(self) -> str:
@@ -54,6 +56,11 @@ class Service:
         if self.replaced_by:
             return self.replaced_by
         return self.replicas[0].url if self._balancer is None else self.port.url
+
+    @property
+    def _balances_itself(self) -> bool:
+        """True unless it is HTTP: one connection carries many calls, so callers choose a replica, not a balancer."""
+        return self.spec.speaks != "http"
 
     @property
     def state(self) -> str:
@@ -106,7 +113,7 @@ class Service:
         await self._balance()
 
     async def scale(self, count: int) -> None:
-        """Run `count` replicas behind one address.
+        """Run `count` replicas behind one address; without HTTP, replica 1 keeps it, and `replicas_file` lists all.
 
         Raises:
             UnknownName: `count` is not between 1 and 16.
@@ -119,9 +126,9 @@ class Service:
                 evidence=f"between 1 and {MOST_REPLICAS} are possible",
                 next_step=f'lab.scale("{self.name}", 3)',
             )
-        if self._balancer is None and count == 1:
+        if self._balancer is None and count == len(self.replicas) == 1:
             return
-        if self._balancer is None:
+        if self._balancer is None and not self._balances_itself:
             await self._put_balancer_in_front()
         added = [self._replica(n, Port()) for n in range(len(self.replicas) + 1, count + 1)]
         leaving = self.replicas[count:]
@@ -164,7 +171,8 @@ class Service:
         self.port.release()
 
     def _replica(self, number: int, port: Port) -> Replica:
-        return Replica(self.name, number, port, self.log, self._launcher)
+        address = port.target if self._balances_itself else port.url
+        return Replica(self.name, number, port, self.log, self._launcher, address)
 
     async def _put_balancer_in_front(self) -> None:
         """Give replica 1 an address of its own, and the service's address to a balancer: no request is lost."""
@@ -182,6 +190,8 @@ class Service:
             await self._balancer.replace(self._balancer_program())
 
     async def _balance(self) -> None:
+        if self._balances_itself:
+            self._write_replicas()
         if self._balancer is None:
             return
         self._write_replicas()
@@ -189,13 +199,13 @@ class Service:
             await self._balancer.start(self._balancer_program())
 
     def _balancer_program(self) -> Program:
-        env = {**os.environ, "REPLICAS_FILE": str(self._replicas_file), "SERVICE_NAME": self.name}
+        env = {**os.environ, "REPLICAS_FILE": str(self.replicas_file), "SERVICE_NAME": self.name}
         return Program({"app": BALANCER}, env, self._logs, ready_seconds=10)
 
     def _write_replicas(self) -> None:
-        fresh = self._replicas_file.with_suffix(".new")
-        fresh.write_text(json.dumps([replica.url for replica in self.replicas]))
-        os.replace(fresh, self._replicas_file)
+        fresh = self.replicas_file.with_suffix(".new")
+        fresh.write_text(json.dumps([self.replaced_by] if self.replaced_by else [r.url for r in self.replicas]))
+        os.replace(fresh, self.replicas_file)
 
 
 async def _all(actions: Iterable[Awaitable[None]]) -> None:

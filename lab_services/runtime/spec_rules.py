@@ -9,13 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
+from lab_services.runtime.spec_protocol import read_protocol
 from lab_services.runtime.spec_types import Kind, ServiceSpec, TaskSpec
 
 PACKAGE = Path(__file__).resolve().parents[1]
 BIKESHARE = PACKAGE / "bikeshare"
 SERVERS = PACKAGE / "servers"
 MOST_REPLICAS = 16
-SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch")
+SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks")
 TASK_KEYS = ("id", "title", "shape", "files", "checks", "red", "hints", "hints_for")
 OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT")  # set by the runtime for every service
 
@@ -91,7 +92,9 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     if kind == "server" and replicas > 1:
         raise table.refuse(f"the server {name!r} cannot have {replicas} replicas", next_step="remove 'replicas'")
     needs, calls = table.texts("needs"), table.texts("calls")
-    return ServiceSpec(name, kind, target, needs, calls, _environment(table.table("env")), replicas, launch)
+    typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
+    speaks = read_protocol(table, name, kind, typescript)
+    return ServiceSpec(name, kind, target, needs, calls, _environment(table.table("env")), replicas, launch, speaks)
 
 
 def _kind(name: str, table: Table) -> Kind:

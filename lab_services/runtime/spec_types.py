@@ -18,6 +18,7 @@ class ServiceSpec:
 
     `kind` says whose program `target` names: run (the learner's "rides:app" or "pricing.ts"), use (a finished
     one of the bikeshare) or server (a third-party one). `needs` are ready before it starts; `calls` need not be.
+    `speaks` is http, grpc or tcp (a protocol of its own).
     """
 
     name: str
@@ -28,6 +29,7 @@ class ServiceSpec:
     env: Mapping[str, str]
     replicas: int
     launch: str
+    speaks: str = "http"
 
 
 @dataclass(frozen=True)

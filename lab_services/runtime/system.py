@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from lab_services.errors import UnknownName
 from lab_services.runtime import states
 from lab_services.runtime.edges import Edges
 from lab_services.runtime.processes import LauncherClient, launch_mode
-from lab_services.runtime.programs import python_program, server_program, typescript_program
+from lab_services.runtime.programs import grpc_program, python_program, server_program, tcp_program, typescript_program
 from lab_services.runtime.replica import Program, Replica
 from lab_services.runtime.service import Service
 from lab_services.runtime.spec_types import ServiceSpec
@@ -45,7 +46,7 @@ class System:
         self._run = run
         self._env = env
         self._data = fresh_folder(run.scratch / "data")
-        logs = fresh_folder(run.scratch / "logs")
+        self._logs = logs = fresh_folder(run.scratch / "logs")
         self.services = {
             name: Service(spec, launcher, logs, self._program, run.replace.get(name, ""))
             for name, spec in run.services.items()
@@ -84,7 +85,7 @@ class System:
             service.settled.clear()
         if self._edges is not None and not self._edges.running:
             edges = [(s, self.services[t]) for s in self.services.values() for t in _reached(s.spec)]
-            await self._edges.start((s.name, t.name, t.url) for s, t in edges)
+            await self._edges.start((s.name, t.name, t.url, t.spec.speaks) for s, t in edges)
         results = await asyncio.gather(*map(self._start_one, self.services.values()), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
@@ -149,20 +150,39 @@ class System:
             return typescript_program(self._run.workspace / spec.target, data, env, self._run.ready_seconds, replica)
         if spec.kind == "use" and not (BIKESHARE / f"{spec.target}.py").exists():
             return typescript_program(BIKESHARE / f"{spec.target}.ts", data, env, self._run.ready_seconds, replica)
-        app = spec.target if spec.kind == "run" else f"lab_services.bikeshare.{spec.target}:app"
+        attribute = "app" if spec.speaks == "http" else "serve"
+        app = spec.target if spec.kind == "run" else f"lab_services.bikeshare.{spec.target}:{attribute}"
         folder = self._run.workspace if spec.kind == "run" else data
         cold = "cold" in (spec.launch, launch_mode())
+        if spec.speaks == "grpc":
+            return grpc_program(app, folder, env, self._run.ready_seconds, cold, replica)
+        if spec.speaks == "tcp":
+            return tcp_program(app, folder, env, self._run.ready_seconds, cold)
         return python_program(app, folder, env, self._run.ready_seconds, cold)
 
     def _addresses(self, spec: ServiceSpec) -> dict[str, str]:
         found = {}
         for name in _reached(spec):
             target = self.services[name]
-            variable = "NATS_URL" if target.spec.target == "nats" else f"{name.upper().replace('-', '_')}_URL"
             proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
-            found[variable] = proxied.replace("http:", "nats:") if variable == "NATS_URL" else proxied
-            found[variable] = found[variable] or target.url
+            prefix = name.upper().replace("-", "_")
+            if target.spec.target == "nats":
+                found["NATS_URL"] = proxied.replace("http:", "nats:") or target.url
+            elif target.spec.speaks != "http":
+                proxied = proxied.removeprefix("http://")
+                found[f"{prefix}_URL"] = proxied or target.url
+                found[f"{prefix}_REPLICAS_FILE"] = str(self._replicas_file(spec.name, target, proxied))
+            else:
+                found[f"{prefix}_URL"] = proxied or target.url
         return found
+
+    def _replicas_file(self, caller: str, target: Service, proxied: str) -> Path:
+        """Return the file that lists the replicas for one caller; in weather, all that it may reach is its edge."""
+        if not proxied:
+            return target.replicas_file
+        path = self._logs / f"{target.name}.replicas.for_{caller}.json"
+        path.write_text(json.dumps([proxied]))
+        return path
 
 
 BIKESHARE = Path(__file__).parents[1] / "bikeshare"

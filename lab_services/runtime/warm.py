@@ -19,6 +19,7 @@ NEEDED_TO_SERVE = (
     "anyio.streams.tls",
     "fastapi.telemetry._runtime",
     "lab_services.runtime.serve",
+    "lab_services.runtime.serve_tcp",
 )
 
 

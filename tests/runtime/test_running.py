@@ -349,6 +349,19 @@ def ask():
     assert httpx.get(lab["a"].url + "/ask").json() == 3
 
 
+def test_an_edge_that_refuses_is_mended_by_clear(make_town: Maker) -> None:
+    """refuse() leaves callers nobody to talk to; after clear() the same address answers again, every time."""
+    tells = HELLO + '\n@app.get("/url")\ndef url(): return os.environ["B_URL"]\n'
+    lab = make_town(service("a", needs=("b",)), service("b"), a=tells)
+    lab.start(weather="calm")
+    url = httpx.get(lab["a"].url + "/url").json()
+    for _ in range(2):
+        lab.edge("a", "b").refuse()
+        assert refused(url)
+        lab.edge("a", "b").clear()
+        assert word(url) == "hello"
+
+
 def test_weather_asked_of_a_running_lab_takes_effect(make_town: Maker) -> None:
     """start(weather=...) on a running lab starts it anew with that weather."""
     lab = make_town(service("a", needs=("b",)), service("b"))

@@ -184,6 +184,12 @@ def test_a_lab_folder_without_lab_toml_is_named(course: Course) -> None:
         ("replicas = 2", "replicas = true", "not a whole number"),
         ('server = "nats"', 'server = "nats"\nreplicas = 2', "the server 'broker' cannot have 2 replicas"),
         ('launch = "cold"', 'launch = "hot"', "'launch' of services.rides is 'hot'"),
+        ('launch = "cold"', 'speaks = "grcp"', "'speaks' of services.rides is 'grcp'; did you mean 'grpc'?"),
+        ('launch = "cold"', "speaks = 2", "'speaks' of services.rides is a whole number, not text"),
+        ('server = "nats"', 'server = "nats"\nspeaks = "grpc"', "the server 'broker' speaks what it speaks"),
+        ('use = "stations"', 'use = "pricing_v2"\nspeaks = "grpc"', "'stations' cannot speak gRPC"),
+        ('run = "notices.ts"', 'run = "notices.ts"\nspeaks = "grpc"', "'notices' cannot speak gRPC"),
+        ('run = "notices.ts"', 'run = "notices.ts"\nspeaks = "tcp"', "'notices' cannot speak TCP"),
         ('TARIFF = "summer"', "TARIFF = 3", "'TARIFF' of services.rides.env is a whole number, not text"),
         ('TARIFF = "summer"', 'DATA_DIR = "/"', "cannot hold 'DATA_DIR'"),
         ('TARIFF = "summer"', 'tariff = "x"', "cannot hold 'tariff'"),
@@ -238,6 +244,18 @@ def test_a_cycle_is_drawn_in_the_direction_of_the_needs(course: Course) -> None:
     error = refusal(course(**{"lab.toml": 'title = "x"\nminutes = 1\n' + ring}))
     assert error.what.endswith("in a circle: a -> b -> c -> a")
     assert "calls" in error.next_step
+
+
+def test_a_service_speaks_http_unless_told_otherwise(course: Course) -> None:
+    """`speaks` is http, grpc or tcp, of the learner's services and of finished ones."""
+    text = GOOD.replace('launch = "cold"', 'speaks = "tcp"').replace(
+        'use = "stations"', 'use = "stations"\nspeaks = "grpc"', 1
+    )
+    services = load_spec("01", course(**{"lab.toml": text})).services
+    assert {name: service.speaks for name, service in services.items() if service.speaks != "http"} == {
+        "rides": "tcp",
+        "stations": "grpc",
+    }
 
 
 def test_calls_may_go_in_a_circle(course: Course) -> None:
@@ -349,3 +367,11 @@ def test_the_import_is_light() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert printed.stdout.split() == ["lab_services"]
+
+
+def test_a_lab_with_grpc_services_is_opened_without_grpc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a lab waits for no gRPC library: the processes that serve and call load it themselves."""
+    monkeypatch.setenv("COURSE_WORK", str(tmp_path))
+    code = "import sys; from lab_services import open_lab; open_lab('03'); print({'grpc', 'google'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert printed.stdout.strip() == "set()"
