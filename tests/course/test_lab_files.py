@@ -27,6 +27,11 @@ def files_of(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in GENERATED)
 
 
+def with_zones(folder: Path) -> list[Path]:
+    """Return the files of a folder that may have zones."""
+    return sorted(path for path in folder.glob("*.*") if path.suffix in (".py", ".ts", ".proto"))
+
+
 def check_functions(lab: str) -> list[ast.FunctionDef]:
     """Return the check functions of a lab."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(spec_of(lab).folder.glob("test_*.py"))]
@@ -57,7 +62,7 @@ def test_there_is_a_lab_for_each_of_the_first_two_chapters() -> None:
 def test_every_task_has_a_zone_in_each_of_its_files(lab: str) -> None:
     """The files of a task have a zone of that task, and no zone belongs to no task."""
     spec = spec_of(lab)
-    marked = {(zone.task, path.name) for path in spec.folder.glob("*.py") for zone in zones(path.read_text())}
+    marked = {(zone.task, path.name) for path in with_zones(spec.folder) for zone in zones(path.read_text())}
     assert marked == {(task.id, file) for task in spec.tasks.values() for file in task.files}
 
 
@@ -65,7 +70,7 @@ def test_every_task_has_a_zone_in_each_of_its_files(lab: str) -> None:
 def test_a_zone_is_small(lab: str) -> None:
     """No zone has more than 25 lines, neither in the starter nor in the solution."""
     folders = [spec_of(lab).folder, ROOT / "solutions" / lab]
-    found = [(path, zone) for folder in folders for path in folder.glob("*.py") for zone in zones(path.read_text())]
+    found = [(path, zone) for folder in folders for path in with_zones(folder) for zone in zones(path.read_text())]
     long = {f"{path.parent}/{path.name} {zone.task}": len(zone.lines) for path, zone in found}
     assert not {name: lines for name, lines in long.items() if lines > ZONE_LINES}
 
@@ -83,9 +88,10 @@ def test_the_solution_differs_only_inside_the_zones(lab: str) -> None:
 @each_lab
 def test_the_solution_says_why(lab: str) -> None:
     """Every zone of a solution carries a comment with the reason."""
-    for path in sorted((ROOT / "solutions" / lab).glob("*.py")):
+    for path in with_zones(ROOT / "solutions" / lab):
         for zone in zones(path.read_text()):
-            assert any("# " in line for line in zone.lines), f"{path.name}, zone {zone.task}"
+            sign = "# " if path.suffix == ".py" else "// "
+            assert any(sign in line for line in zone.lines), f"{path.name}, zone {zone.task}"
 
 
 @each_lab

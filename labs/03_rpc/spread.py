@@ -1,0 +1,43 @@
+"""Spread: which replica of the locks gets the next call.
+
+LOCKS_REPLICAS_FILE lists them, and is replaced whenever one comes or goes. Calls go to all of them in turn; what is
+under way at a replica that leaves ends in its own time. The locks allow one keepalive ping in five minutes, as each
+gRPC server does by default.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from lab_services.bikeshare.interfaces import compiled
+
+locks, locks_services = compiled("bikeshare/locks/v1/locks.proto")
+
+REPLICAS_FILE = Path(os.environ["LOCKS_REPLICAS_FILE"])
+
+
+def replicas() -> list[str]:
+    """Return the target of each replica as of now: ["127.0.0.1:50051", ...]."""
+    return list(json.loads(REPLICAS_FILE.read_text()))
+
+
+# --- your turn 3.5 ---
+OPTIONS = [
+    ("grpc.keepalive_time_ms", 100),  # a dead replica shall be noticed soon
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+class Spread:
+    def __init__(self) -> None:
+        self._channel = grpc.aio.insecure_channel("ipv4:" + ",".join(replicas()), OPTIONS)
+
+    def stub(self) -> Any:
+        """Return a stub for one call or one stream."""
+        return locks_services.LocksServiceStub(self._channel)
+
+
+# --- end 3.5 ---

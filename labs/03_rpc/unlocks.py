@@ -1,0 +1,100 @@
+"""Unlocks: the hop between a rider's phone and the locks. Serves unlocks.proto; asks the locks, two steps for a bike.
+
+Time: a phone gives up after 800 ms and says so in its deadline (`context.time_remaining()`; None where a client has
+set none, which then has TOTAL_SECONDS). Both steps together have what is left of that, less MARGIN_SECONDS for the
+way back. Who has no more than the margin is refused, and the locks never hear of it.
+End: a caller who leaves takes the step that is under way along, and no other one is begun. Locks that are silent, or
+not there, hold up a caller for no longer than its time, and no other caller at all.
+Connection: the calls of all callers share one, for the life of this process; a caller's `traceparent` goes along.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+
+from lab_services.bikeshare.interfaces import compiled
+
+unlocks, services = grpc.protos_and_services("unlocks.proto")
+locks, locks_services = compiled("bikeshare/locks/v1/locks.proto")
+
+LOCKS_URL = os.environ["LOCKS_URL"]  # "127.0.0.1:50051": what a channel takes
+TOTAL_SECONDS = float(os.environ.get("TOTAL_SECONDS", "0.8"))
+MARGIN_SECONDS = 0.1
+LEAST_PERCENT = 5  # with less, a lock that opens may never close again
+
+
+class Refusal(Exception):
+    """Refuse a call: `raise Refusal(StatusCode.NOT_FOUND, "there is no bike b-99")`."""
+
+    def __init__(self, code: StatusCode, details: str) -> None:
+        self.code, self.details = code, details
+        super().__init__(details)
+
+
+@asynccontextmanager
+async def passing_on(context: Any) -> AsyncIterator[None]:
+    """End a call with what was refused here, or with the status that the locks have answered."""
+    try:
+        yield
+    except Refusal as refusal:
+        await context.abort(refusal.code, refusal.details)
+    except grpc.RpcError as error:
+        await context.abort(error.code(), f"locks: {error.details()}")
+
+
+def now() -> float:
+    """Return the seconds of a clock that nobody sets back."""
+    return monotonic()
+
+
+def about_battery(request: Any) -> Any:
+    return locks.GetBatteryRequest(lock_id=request.lock_id)
+
+
+def about_opening(request: Any) -> Any:
+    return locks.UnlockRequest(lock_id=request.lock_id, ride_id=request.ride_id, request_id=request.request_id)
+
+
+def check_battery(battery: Any) -> int:
+    """Return what is in a battery, or refuse it."""
+    if battery.battery_percent < LEAST_PERCENT:
+        raise Refusal(StatusCode.FAILED_PRECONDITION, f"the battery has {battery.battery_percent} percent left")
+    return int(battery.battery_percent)
+
+
+def check_time(seconds: float) -> float:
+    """Return what is left of a caller's time, or refuse it."""
+    if seconds <= 0:
+        raise Refusal(StatusCode.DEADLINE_EXCEEDED, "too little time is left to begin this")
+    return seconds
+
+
+def answer(percent: int, opened: Any) -> Any:
+    return unlocks.OpenBikeResponse(sequence=opened.event.sequence, battery_percent=percent)
+
+
+# --- your turn 3.3 ---
+STEP_SECONDS = 2.0
+
+
+class Unlocks(services.UnlocksServiceServicer):
+    async def OpenBike(self, request: Any, context: Any) -> Any:
+        async with passing_on(context):
+            with grpc.insecure_channel(LOCKS_URL) as channel:
+                stub = locks_services.LocksServiceStub(channel)
+                percent = check_battery(stub.GetBattery(about_battery(request), timeout=STEP_SECONDS))
+                opened = stub.Unlock(about_opening(request), timeout=STEP_SECONDS)
+                return answer(percent, opened)
+
+
+async def serve(server: Any) -> AsyncIterator[None]:
+    services.add_UnlocksServiceServicer_to_server(Unlocks(), server)
+    yield
+
+
+# --- end 3.3 ---

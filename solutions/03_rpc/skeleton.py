@@ -1,0 +1,38 @@
+"""The service's side: take calls out of a connection, call the methods they name, send the answers back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from error_kinds import told
+from frames import frame, read_frame
+
+Methods = Mapping[str, Callable[..., Awaitable[Any]]]
+
+
+# --- your turn 3.1 ---
+async def serve_calls(methods: Methods, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the calls of one connection, each as soon as its method is done, until the caller has said all.
+
+    What is under way then is answered all the same: a restart of this program ends a connection in that way, too.
+    A call that cannot be made gets an error as its answer, as does one whose method raises: a LookupError for a method
+    that is not there, any kind for other arguments or none. The connection goes on; a BadFrame ends it, and it alone.
+    """
+    # One possibility. A task for each call: the next frame is read while a slow method is still at work.
+    async with asyncio.TaskGroup() as group:
+        while (call := await read_frame(reader)) is not None:
+            group.create_task(answer(methods, call, writer))
+
+
+async def answer(methods: Methods, call: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    try:
+        if call.get("method") not in methods:
+            raise LookupError(f"there is no method {call.get('method')!r}")
+        reply = frame({"id": call["id"], "result": await methods[call["method"]](**call["arguments"])})
+    except Exception as error:  # a result that is no JSON, or too long for a frame, is the method's failure, too
+        reply = frame({"id": call.get("id"), "error": told(error)})
+    writer.write(reply)
+    await writer.drain()
+
+
+# --- end 3.1 ---
