@@ -16,6 +16,7 @@ from lab_services.checks.probes import eventually, rows, together
 
 if TYPE_CHECKING:
     from lab_services.checks.fake_bank import FakeBank, FakeLock, Hold, Opening
+    from lab_services.checks.fake_grpc import FakeGrpc, GrpcCall, GrpcError
     from lab_services.checks.fakes import Call, DropAnswer, FakeService
     from lab_services.checks.hints import Hint, hint
     from lab_services.checks.learner_progress import Progress, progress
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
     from lab_services.checks.wrong_answers import WrongAnswer, load_spared, load_wrong_answers, overlay
 
 __all__ = [
-    "Call", "CheckFailed", "CheckReport", "CheckRow", "DropAnswer", "Failure", "FakeBank", "FakeLock", "FakeService",
-    "Hint", "Hold", "NothingToReview", "Opening", "Progress", "Review", "Solution", "WrongAnswer", "eventually",
-    "expect", "hint", "judge",
+    "Call", "CheckFailed", "CheckReport", "CheckRow", "DropAnswer", "Failure", "FakeBank", "FakeGrpc", "FakeLock",
+    "FakeService", "GrpcCall", "GrpcError", "Hint", "Hold", "NothingToReview", "Opening", "Progress", "Review",
+    "Solution", "WrongAnswer", "eventually", "expect", "hint", "judge",
     "load_spared", "load_wrong_answers", "overlay", "progress", "review", "rows", "run_checks", "solution", "together",
     "watch_checks",
 ]  # fmt: skip
 
 _HOMES = {
     "fake_bank": ("FakeBank", "FakeLock", "Hold", "Opening"),
+    "fake_grpc": ("FakeGrpc", "GrpcCall", "GrpcError"),
     "fakes": ("Call", "DropAnswer", "FakeService"),
     "hints": ("Hint", "hint"),
     "learner_progress": ("Progress", "progress"),

@@ -163,6 +163,22 @@ def fake_service() -> Iterator[Callable[[str, Handler], FakeService]]:
 
 
 @pytest.fixture
+def fake_grpc() -> Iterator[Callable[[Callable[[Any], Any]], Any]]:
+    """Make stand-ins for services that speak gRPC: fake_grpc(handler) with `.target`, `.url` and a ledger `.calls`."""
+    from lab_services.checks.fake_grpc import FakeGrpc  # most checks speak no gRPC
+
+    made: list[FakeGrpc] = []
+
+    def make(handler: Callable[[Any], Any]) -> FakeGrpc:
+        made.append(FakeGrpc(handler))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
 def fake_bank() -> Iterator[FakeBank]:
     """A wallet with a ledger of calls that can fail, delay or drop answers."""
     bank = FakeBank()
