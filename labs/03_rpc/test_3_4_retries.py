@@ -188,47 +188,40 @@ def test_each_refusal_has_its_code(operators: Operators) -> None:
         )
 
 
+@contextmanager
+def away(folder: Path) -> Iterator[None]:
+    """Move a folder away, and back."""
+    folder.rename(folder.with_name("away"))
+    yield
+    folder.with_name("away").rename(folder)
+
+
 def test_trouble_gives_nothing_away(city: Any, operators: Operators) -> None:
     """A mistake is INTERNAL, a lost disk or locks UNAVAILABLE; nothing of the inside is told, and no card is logged."""
     operators.ticket(7, state=INSIDE)
-    data = city["hotline"].data
     mistake = operators.ask("FileTicket", **filed("t-07"))
     eventually(lambda: "ValueError" in log_of(city))
     log = log_of(city)
-    data.rename(data.with_name("away"))
-    no_disk = operators.ask("FileTicket", **filed("t-08"))
-    data.with_name("away").rename(data)
+    with away(city["hotline"].data):
+        no_disk = operators.ask("FileTicket", **filed("t-08"))
     city.kill("locks")
     no_locks = operators.ask("CheckBattery", ticket_id=operators.ticket(9))
     came = [mistake, no_disk, no_locks]
-    expect(
-        [end.code for end in came] == ["INTERNAL", "UNAVAILABLE", "UNAVAILABLE"],
-        sent="FileTicket over a row that is nonsense; without the disk; then CheckBattery without the locks",
-        expected="INTERNAL, UNAVAILABLE, UNAVAILABLE",
-        came=came,
-        why="UNAVAILABLE says: try again, it passes; for a mistake somebody has to get up",
-        look=ANSWERED,
-        service="hotline",
-    )
+    expect([end.code for end in came] == ["INTERNAL", "UNAVAILABLE", "UNAVAILABLE"],
+           sent="FileTicket over a row that is nonsense; without the disk; then CheckBattery without the locks",
+           expected="INTERNAL, UNAVAILABLE, UNAVAILABLE", came=came,
+           why="UNAVAILABLE says: try again, it passes; for a mistake somebody has to get up", look=ANSWERED,
+           service="hotline")  # fmt: skip
     told = [end.details for end in came if any(secret.lower() in end.details.lower() for secret in SECRETS)]
-    expect(
-        not told,
-        sent="the same three calls",
-        expected="details in words of our own",
-        came=told,
-        why="exceptions, addresses and stored values tell an attacker where to go on, and an operator nothing",
-        look=ANSWERED,
-        service="hotline",
-    )
-    expect(
-        "t-07" in log and "ValueError" in log and CARD not in log,
-        sent="FileTicket t-07 with a card, over a row that is nonsense",
-        expected="the log has the traceback (a ValueError) and t-07; it does not have the card",
-        came=f"t-07: {'t-07' in log}, ValueError: {'ValueError' in log}, the card: {CARD in log}",
-        why="without a traceback nobody finds the mistake; and a log is read by people with no right to cards",
-        look=ANSWERED,
-        service="hotline",
-    )
+    expect(not told, sent="the same three calls", expected="details in words of our own", came=told,
+           why="exceptions, addresses and stored values tell an attacker where to go on, and an operator nothing",
+           look=ANSWERED, service="hotline")  # fmt: skip
+    expect("t-07" in log and "ValueError" in log and CARD not in log,
+           sent="FileTicket t-07 with a card, over a row that is nonsense",
+           expected="the log has the traceback (a ValueError) and t-07; it does not have the card",
+           came=f"t-07: {'t-07' in log}, ValueError: {'ValueError' in log}, the card: {CARD in log}",
+           why="without a traceback nobody finds the mistake; and a log is read by people with no right to cards",
+           look=ANSWERED, service="hotline")  # fmt: skip
 
 
 def code_at(call: Any) -> str:
@@ -257,26 +250,18 @@ def test_only_unavailable_is_tried_again(city: Any, fake_grpc: Any) -> None:
         came = dict(zip(ALL_CODES, map(ended, calls), strict=True))
     asked = [code_at(call) for call in fake.calls]
     tries = {code: asked.count(code) for code in ALL_CODES}
-    expect(
-        tries == dict.fromkeys(ALL_CODES, 1) | {"UNAVAILABLE": MOST_TRIES},
-        sent="CheckBattery of as many locks as there are statuses; each lock answers with its own",
-        expected=f"one call each, and {MOST_TRIES} where it is UNAVAILABLE",
-        came={code: count for code, count in tries.items() if count != 1},
-        why="whoever is full, late or wrong is that again at once: asking again is more of what hurts it",
-        look=ASK,
-        service="hotline",
-    )
+    expect(tries == dict.fromkeys(ALL_CODES, 1) | {"UNAVAILABLE": MOST_TRIES},
+           sent="CheckBattery of as many locks as there are statuses; each lock answers with its own",
+           expected=f"one call each, and {MOST_TRIES} where it is UNAVAILABLE",
+           came={code: count for code, count in tries.items() if count != 1},
+           why="whoever is full, late or wrong is that again at once: asking again is more of what hurts it", look=ASK,
+           service="hotline")  # fmt: skip
     wrong = {code: end for code, end in came.items() if not told_right(code, end)}
-    expect(
-        not wrong,
-        sent="the same calls; all statuses of the locks have details",
-        expected="NOT_FOUND and FAILED_PRECONDITION as they are; UNAVAILABLE and DEADLINE_EXCEEDED, "
-        "and INTERNAL for all others, in words of our own",
-        came=wrong,
-        why="ALREADY_EXISTS of the locks would be told to an operator who has never heard of a request_id",
-        look=ANSWERED,
-        service="hotline",
-    )
+    expect(not wrong, sent="the same calls; all statuses of the locks have details",
+           expected="NOT_FOUND, FAILED_PRECONDITION as they are; UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL in our words",
+           came=wrong,
+           why="ALREADY_EXISTS of the locks would be told to an operator who has never heard of a request_id",
+           look=ANSWERED, service="hotline")  # fmt: skip
 
 
 def test_an_unlock_moves_the_bolt_once(operators: Operators) -> None:
@@ -285,36 +270,23 @@ def test_an_unlock_moves_the_bolt_once(operators: Operators) -> None:
     fields.append({"ticket_id": operators.trouble(3, times=2, moved=True), "request_id": "call-7"})
     calls = [operators.begin("ReleaseBike", **ids) for ids in fields]
     came = [ended(call) for call in calls]
-    expect(
-        [len(operators.opened(number)) for number in (1, 2)] == [1, 1],
-        sent="ReleaseBike twice; the first lock loses its answer once, after its bolt has moved, the second lock twice",
-        expected="one opening of each lock in the ledger",
-        came=[operators.opened(number) for number in (1, 2)],
-        why="UNAVAILABLE does not say whether it was done: the second try must be the first wish, by its request_id",
-        look=ASK,
-        service="hotline",
-    )
+    expect([len(operators.opened(number)) for number in (1, 2)] == [1, 1],
+           sent="ReleaseBike twice; after its bolt moved, the first lock loses its answer once, the second one twice",
+           expected="one opening of each lock in the ledger", came=[operators.opened(number) for number in (1, 2)],
+           why="UNAVAILABLE does not say whether it was done: the second try must be the first wish, by its request_id",
+           look=ASK, service="hotline")  # fmt: skip
     came.append(operators.ask("ReleaseBike", ticket_id="t-03", request_id="call-7"))
-    expect(
-        operators.opened(3) == ["call-7"],
-        sent="ReleaseBike with the request_id call-7, whose answer is lost twice; then the same again",
-        expected="one opening, of call-7",
-        came=operators.opened(3),
-        why="the operator's own second try is known by the operator's request_id and by nothing else",
-        look=ASK,
-        service="hotline",
-    )
+    expect(operators.opened(3) == ["call-7"],
+           sent="ReleaseBike with the request_id call-7, whose answer is lost twice; then the same again",
+           expected="one opening, of call-7", came=operators.opened(3),
+           why="the operator's own second try is known by the operator's request_id and by nothing else", look=ASK,
+           service="hotline")  # fmt: skip
     operators.trouble(1, times=1, moved=True)
     came += [operators.ask("LockBike", ticket_id="t-01")]
-    expect(
-        {end.code for end in came} == {"OK"},
-        sent="these four, and LockBike, whose answer is lost once",
-        expected="OK each time",
-        came=came,
-        why="all of it was done, and could be asked again: a rider who is told 'no' walks away from an open lock",
-        look=ASK,
-        service="hotline",
-    )
+    expect({end.code for end in came} == {"OK"}, sent="these four, and LockBike, whose answer is lost once",
+           expected="OK each time", came=came,
+           why="all of it was done, and could be asked again: a rider who is told 'no' walks away from an open lock",
+           look=ASK, service="hotline")  # fmt: skip
 
 
 class Tries:
@@ -372,35 +344,23 @@ def test_callers_do_not_come_back_together(operators: Operators) -> None:
     tries = [operators.tries(number) for number in numbers]
     total = sum(map(len, tries))
     first, second = [[t[n]["began_at"] - t[n - 1]["ended_at"] for t in tries if len(t) > n] for n in (1, 2)]
-    expect(
-        total == MOST_TRIES * CALLERS and passed == "OK" and set(failed) == {"UNAVAILABLE"},
-        sent=f"CheckBattery of {CALLERS} locks at once that are UNAVAILABLE, and of one that is so twice",
-        expected=f"{MOST_TRIES} tries of each: {MOST_TRIES * CALLERS} calls, and UNAVAILABLE; OK for the last one",
-        came=f"{total} calls, {sorted(set(failed))}; {passed} for the last one",
-        why="two layers that try three times each make nine calls of one: so a small trouble becomes a large one",
-        look=ASK,
-        service="hotline",
-    )
+    expect(total == MOST_TRIES * CALLERS and passed == "OK" and set(failed) == {"UNAVAILABLE"},
+           sent=f"CheckBattery of {CALLERS} locks at once that are UNAVAILABLE, and of one that is so twice",
+           expected=f"{MOST_TRIES} tries of each: {MOST_TRIES * CALLERS} calls, and UNAVAILABLE; OK for the last one",
+           came=f"{total} calls, {sorted(set(failed))}; {passed} for the last one",
+           why="two layers that try three times each make nine calls of one: so a small trouble becomes a large one",
+           look=ASK, service="hotline")  # fmt: skip
     pauses = {"first": spread(first), "second": spread(second)}
-    expect(
-        max(first) >= FIRST_PAUSE_SECONDS / 2 and max(second) >= FIRST_PAUSE_SECONDS * 1.4,
-        sent=f"the same; FIRST_PAUSE_SECONDS is {FIRST_PAUSE_SECONDS:g}",
-        expected=f"random pauses of the order of {FIRST_PAUSE_SECONDS:g} s, then of {2 * FIRST_PAUSE_SECONDS:g} s",
-        came=pauses,
-        why="who is down needs a rest to get up, and a longer one if the first was too short",
-        look=ASK,
-        service="hotline",
-    )
+    expect(max(first) >= FIRST_PAUSE_SECONDS / 2 and max(second) >= FIRST_PAUSE_SECONDS * 1.4,
+           sent=f"the same; FIRST_PAUSE_SECONDS is {FIRST_PAUSE_SECONDS:g}",
+           expected=f"random pauses of the order of {FIRST_PAUSE_SECONDS:g} s, then of {2 * FIRST_PAUSE_SECONDS:g} s",
+           came=pauses, why="who is down needs a rest to get up, and a longer one if the first was too short", look=ASK,
+           service="hotline")  # fmt: skip
     low, _, high = quantiles(second)
-    expect(
-        high - low >= SPREAD_SECONDS,
-        sent="the same",
-        expected="pauses that differ from caller to caller",
-        came=pauses,
-        why="a crowd that fails together and waits equally long comes back as a crowd, and fails together again",
-        look=ASK,
-        service="hotline",
-    )
+    expect(high - low >= SPREAD_SECONDS, sent="the same", expected="pauses that differ from caller to caller",
+           came=pauses,
+           why="a crowd that fails together and waits equally long comes back as a crowd, and fails together again",
+           look=ASK, service="hotline")  # fmt: skip
 
 
 def spread(pauses: list[float]) -> str:
@@ -423,22 +383,14 @@ def test_who_hangs_up_is_not_called_for(city: Any, fake_grpc: Any) -> None:
         code = ended(late).code
         over = eventually(lambda: all(call.over.is_set() for call in fake.calls[:2]), within=NOTED_SECONDS)
         eventually(lambda: len(fake.calls) > 2, within=QUIET_SECONDS)  # longer than a first pause
-    expect(
-        over and len(fake.calls) == 2 and code == "DEADLINE_EXCEEDED",
-        sent=f"CheckBattery twice, of locks that hang: one is cancelled, the other has {LATE_SECONDS:g} s",
-        expected="both calls to the locks end, and no other one is made",
-        came=f"{len(fake.calls)} calls, {'all' if over else 'not all'} of the first two have ended, and {code}",
-        why="a cancel is no failure of the locks: whoever takes it for one tries again, for nobody",
-        look=ASK,
-        service="hotline",
-    )
+    expect(over and len(fake.calls) == 2 and code == "DEADLINE_EXCEEDED",
+           sent=f"CheckBattery twice, of locks that hang: one is cancelled, the other has {LATE_SECONDS:g} s",
+           expected="both calls to the locks end, and no other one is made",
+           came=f"{len(fake.calls)} calls, {'all' if over else 'not all'} of the first two have ended, and {code}",
+           why="a cancel is no failure of the locks: whoever takes it for one tries again, for nobody", look=ASK,
+           service="hotline")  # fmt: skip
     log = log_of(city)
-    expect(
-        not any(word in log for word in ("Traceback", "CancelledError")),
-        sent="the same",
-        expected="nothing in the log",
-        came=log,
-        why="riders hang up all day: an alarm for each is one that nobody reads",
-        look=ANSWERED,
-        service="hotline",
-    )
+    expect(not any(word in log for word in ("Traceback", "CancelledError")), sent="the same",
+           expected="nothing in the log", came=log,
+           why="riders hang up all day: an alarm for each is one that nobody reads", look=ANSWERED,
+           service="hotline")  # fmt: skip
