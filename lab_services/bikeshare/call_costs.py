@@ -65,8 +65,9 @@ class CallCosts:
             rate.bar_label(bars, [f"{each['per_second']:,.0f}" for each in self.ways.values()], padding=4, color=INK)
             rate.set_xlabel("orders a second, 16 calls at once", color=INK)
             rate.margins(x=0.25)
+            rate.locator_params(axis="x", nbins=4)
             rate.invert_yaxis()
-        twin = f"{TITLE}: processor time of client and server for an order, and orders a second, for {', '.join(names)}"
+        twin = f"{TITLE}: processor time of client and server for an order, and orders a second; {'; '.join(names)}"
         words = "; ".join(
             f"{name}: client {three_digits(each['client_microseconds'])} and server "
             f"{three_digits(each['server_microseconds'])} microseconds, {three_digits(each['per_second'])} a second"
