@@ -55,7 +55,7 @@ class CheckRow:
         shown = {}
         for key, title in PARTS.items():
             text = str(getattr(self.failure, key, "") or "")
-            text = steady_log(text) if key == "log" else steady(text, durations=key == "came")
+            text = steady_log(text) if key == "log" else steady(text, durations=False)
             if text.strip():
                 shown[title] = text
         return shown

@@ -1,11 +1,13 @@
 """Unlocks: the hop between a rider's phone and the locks. Serves unlocks.proto; asks the locks, two steps for a bike.
 
 Time: a phone gives up after 800 ms and says so in its deadline (`context.time_remaining()`; None where a client has
-set none, which then has TOTAL_SECONDS). Both steps together have what is left of that, less MARGIN_SECONDS for the
-way back. Who has no more than the margin is refused, and the locks never hear of it.
-End: a caller who leaves takes the step that is under way along, and no other one is begun. Locks that are silent, or
-not there, hold up a caller for no longer than its time, and no other caller at all.
-Connection: the calls of all callers share one, for the life of this process; a caller's `traceparent` goes along.
+set none: it has TOTAL_SECONDS). Both steps together have what is left of that, less MARGIN_SECONDS for the way back,
+also without a deadline. Who has no more than the margin is refused, and the locks never hear of it.
+End: when a caller leaves, the running step is cancelled too, and no other one is begun. Locks that are silent, or not
+there, hold up a caller for no longer than its time, and no other caller at all: OpenBike runs for all callers on one
+event loop, and what blocks there stops every one of them (`grpc.aio` has the channel that can be awaited).
+Connection: the calls of all callers share one, for the life of this process; the metadata `traceparent` of a caller,
+if it has one, goes along.
 """
 
 import os
@@ -93,6 +95,7 @@ class Unlocks(services.UnlocksServiceServicer):
 
 
 async def serve(server: Any) -> AsyncIterator[None]:
+    """Run in the server's event loop: before `yield` when this process starts, after it when it leaves."""
     services.add_UnlocksServiceServicer_to_server(Unlocks(), server)
     yield
 
