@@ -12,11 +12,11 @@ Methods = Mapping[str, Callable[..., Awaitable[Any]]]
 
 # --- your turn 3.1 ---
 async def serve_calls(methods: Methods, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the calls of one connection, each as soon as its method is done, until the caller has said all.
+    """Answer the calls of one connection, each as soon as its method is done, until the caller ends its side.
 
     What is under way then is answered all the same: a restart of this program ends a connection in that way, too.
     A call that cannot be made gets an error as its answer, as does one whose method raises: a LookupError for a method
-    that is not there, any kind for other arguments or none. The connection goes on; a BadFrame ends it, and it alone.
+    that is not there, any kind for wrong or missing arguments. The connection goes on; a BadFrame ends it, and it alone.
     """
     # One possibility. A task for each call: the next frame is read while a slow method is still at work.
     async with asyncio.TaskGroup() as group:

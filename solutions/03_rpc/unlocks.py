@@ -86,8 +86,7 @@ class Unlocks(services.UnlocksServiceServicer):
         self.stub = stub
 
     async def OpenBike(self, request: Any, context: Any) -> Any:
-        # One possibility. One end for both steps: the second has what the first left over. A caller who leaves cancels
-        # this coroutine, and with it the call that it awaits: the line after it is never reached.
+        # One possibility. One end for both steps; a caller who leaves cancels this coroutine and the call it awaits.
         left = context.time_remaining()
         ends_at = now() + (TOTAL_SECONDS if left is None else left) - MARGIN_SECONDS
         trace = [(key, value) for key, value in context.invocation_metadata() if key == "traceparent"]
