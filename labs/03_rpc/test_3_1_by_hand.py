@@ -224,7 +224,7 @@ def test_a_call_goes_there_and_comes_back(city: Any) -> None:
         expected="l-20 was opened, and the ledger of bolts has the note as it was sent",
         came={"answer": answer, "notes": openings(city, "note")},
         why="a line break ends no message, and a letter may be two bytes: a length counts the bytes of the content",
-        look=BOTH,
+        look=FRAMES,
         service="bolts",
     )
     locks = [f"l-{number:02}" for number in range(1, 9)]
@@ -258,7 +258,7 @@ def test_frames_may_be_cut_anywhere(city: Any) -> None:
         expected=[*expected, CLOSED],
         came=answers,
         why="TCP carries bytes: what was sent at once comes in pieces on a bad day, and what was sent in turn at once",
-        look=BOTH,
+        look=FRAMES,
         service="bolts",
     )
 
@@ -459,7 +459,7 @@ def test_what_is_no_frame_is_refused(city: Any) -> None:
         expected=f"each time {CLOSED!r}, half a frame after FRAME_SECONDS; l-03 stays shut, no pickle is run",
         came={"answers": said, "ledger": openings(city), "a pickle was run": marker.exists()},
         why="whoever reaches the port may send anything: it must cost little, and it must not choose what runs here",
-        look=BOTH,
+        look=FRAMES,
         service="bolts",
     )
     expect(
@@ -468,7 +468,7 @@ def test_what_is_no_frame_is_refused(city: Any) -> None:
         expected="the opening of l-02, and 99 percent",
         came=others,
         why="one stranger must not cost the others their calls; and a connection may be silent between two frames",
-        look=BOTH,
+        look=FRAMES,
     )
 
 
@@ -484,7 +484,7 @@ def test_another_language_speaks_frames(city: Any) -> None:
         expected={"answers": right, "notes": [NOTE]},
         came={"answers": told, "notes": openings(city, "note")},
         why="an interface is what lies on the wire: what only Python can read is no interface",
-        look=BOTH,
+        look=FRAMES,
         service="bolts",
     )
 

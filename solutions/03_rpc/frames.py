@@ -5,8 +5,8 @@ Its answer: {"id": 7, "result": 80}, or {"id": 7, "error": {"kind": "LookupError
 
 TCP carries bytes, not messages: what was written at once may be read in pieces, and several messages at once. What is
 no frame is a BadFrame, and ends its connection: a length above MAX_FRAME_BYTES (before the content is read), content
-that is no JSON object (or nested too deep for the parser), an end in the middle of a frame, and a frame that has begun and is not complete after
-FRAME_SECONDS. Between two frames a connection may be silent for as long as it likes.
+that is no JSON object (or nested too deep for the parser), an end in the middle of a frame, and a frame that has begun
+and is not complete after FRAME_SECONDS. Between two frames a connection may be silent for as long as it likes.
 """
 
 import asyncio

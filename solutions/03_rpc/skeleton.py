@@ -16,7 +16,7 @@ async def serve_calls(methods: Methods, reader: asyncio.StreamReader, writer: as
 
     What is under way then is answered all the same: a restart of this program ends a connection in that way, too.
     A call that cannot be made gets an error as its answer, as does one whose method raises: a LookupError for a method
-    that is not there, any kind for wrong or missing arguments. The connection goes on; a BadFrame ends it, and it alone.
+    that is not there, any kind for wrong or missing arguments. The connection goes on; a BadFrame ends it alone.
     """
     # One possibility. A task for each call: the next frame is read while a slow method is still at work.
     async with asyncio.TaskGroup() as group:
