@@ -10,7 +10,7 @@ from lab_services.errors import LabError
 from lab_services.runtime import states
 from lab_services.runtime.service import Service
 
-SOURCES = (".py", ".ts", ".proto")
+SOURCES = (".py", ".ts", ".proto", ".conf")
 
 Stamp = tuple[int, int, int]
 
@@ -57,8 +57,10 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 def uses(service: Service, changed: set[str]) -> bool:
     """Say whether a service must take notice of the changed files."""
-    if service.spec.kind != "run" or service.state in (states.STOPPED, states.KILLED, states.PAUSED):
+    if service.state in (states.STOPPED, states.KILLED, states.PAUSED):
         return False
+    if service.spec.kind != "run":
+        return service.spec.config in changed
     if service.edit_error is not None or service.state in (states.CRASHED, states.UNREADY):
         return True  # any file may be the one that mends it
     module = service.spec.target.split(":")[0]

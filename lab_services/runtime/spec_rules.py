@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 BIKESHARE = PACKAGE / "bikeshare"
 SERVERS = PACKAGE / "servers"
 MOST_REPLICAS = 16
-SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks")
+SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks", "config")
 TASK_KEYS = ("id", "title", "shape", "files", "checks", "red", "hints", "hints_for")
 OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT")  # set by the runtime for every service
 
@@ -94,7 +94,18 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     needs, calls = table.texts("needs"), table.texts("calls")
     typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
     speaks = read_protocol(table, name, kind, typescript)
-    return ServiceSpec(name, kind, target, needs, calls, _environment(table.table("env")), replicas, launch, speaks)
+    env, config = _environment(table.table("env")), _config(table, name, kind, folder)
+    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config)
+
+
+def _config(table: Table, name: str, kind: Kind, folder: Path) -> str:
+    if "config" not in table.entries:
+        return ""
+    if kind != "server":
+        raise table.refuse(f"the service {name!r} reads no 'config'", next_step="remove it: settings go into 'env'")
+    file = inside(table, "config", table.text("config"))
+    require_file(file, table, folder)
+    return file
 
 
 def _kind(name: str, table: Table) -> Kind:

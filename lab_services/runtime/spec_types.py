@@ -18,7 +18,7 @@ class ServiceSpec:
 
     `kind` says whose program `target` names: run (the learner's "rides:app" or "pricing.ts"), use (a finished
     one of the bikeshare) or server (a third-party one). `needs` are ready before it starts; `calls` need not be.
-    `speaks` is http, grpc or tcp (a protocol of its own).
+    `speaks` is http, grpc or tcp (a protocol of its own). `config` is a file of the lab that a server reads.
     """
 
     name: str
@@ -30,6 +30,7 @@ class ServiceSpec:
     replicas: int
     launch: str
     speaks: str = "http"
+    config: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab_services.errors import UnknownName
 from lab_services.runtime import states
 from lab_services.runtime.edges import Edges
+from lab_services.runtime.logins import Logins
 from lab_services.runtime.processes import LauncherClient, launch_mode
 from lab_services.runtime.programs import grpc_program, python_program, server_program, tcp_program, typescript_program
 from lab_services.runtime.replica import Program, Replica
@@ -52,6 +53,7 @@ class System:
             for name, spec in run.services.items()
         }
         self._edges = Edges(launcher, logs, run.weather, run.seed) if run.weather else None
+        self._logins = Logins(run.services)
 
     def service(self, name: str) -> Service:
         """Return the service with that name.
@@ -69,7 +71,11 @@ class System:
 
     def states(self) -> list[ServiceState]:
         """Return what is known of every service, in the order of the lab."""
-        return [s.as_state(self._edges.targets_of(s.name) if self._edges else ()) for s in self.services.values()]
+        return [self._state(service) for service in self.services.values()]
+
+    def _state(self, service: Service) -> ServiceState:
+        state = service.as_state(self._edges.targets_of(service.name) if self._edges else ())
+        return replace(state, url=self._logins.url(state.url)) if service.spec.config else state
 
     def data(self, name: str) -> Path:
         """Return the folder that a service keeps its data in."""
@@ -145,6 +151,9 @@ class System:
             "REPLICA": str(replica.number),
         }
         if spec.kind == "server":
+            if spec.config:
+                shutil.copyfile(self._run.workspace / spec.config, data / "lab.conf")
+                env |= self._logins.env()
             return server_program(spec.target, data, env, self._run.ready_seconds, replica)
         if spec.kind == "run" and spec.target.endswith(".ts"):
             return typescript_program(self._run.workspace / spec.target, data, env, self._run.ready_seconds, replica)
@@ -167,7 +176,8 @@ class System:
             proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
             prefix = name.upper().replace("-", "_")
             if target.spec.target == "nats":
-                found["NATS_URL"] = proxied.replace("http:", "nats:") or target.url
+                address = proxied.replace("http:", "nats:") or target.url
+                found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.config else address
             elif target.spec.speaks != "http":
                 proxied = proxied.removeprefix("http://")
                 found[f"{prefix}_URL"] = proxied or target.url

@@ -20,7 +20,8 @@ jetstream {{
   max_memory_store: 64MB
   max_file_store: 256MB
 }}
-"""
+{more}"""
+LAB_CONFIG = "lab.conf"  # the lab's own part, in the server's folder: users and what each of them may do
 
 
 def find() -> Path:
@@ -33,7 +34,8 @@ def command(program: Path, folder: Path, port: int) -> tuple[list[str], dict[str
     for old in folder.glob("*.ports"):
         old.unlink()
     config = folder / "nats.conf"
-    places = {"folder": json.dumps(str(folder)), "store": json.dumps(str(folder / "jetstream"))}
+    more = f'include "{LAB_CONFIG}"\n' if (folder / LAB_CONFIG).exists() else ""
+    places = {"more": more, "folder": json.dumps(str(folder)), "store": json.dumps(str(folder / "jetstream"))}
     config.write_text(CONFIG.format(port=port or -1, **places))
     return [str(program), "-c", str(config)], {}
 

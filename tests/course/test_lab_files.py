@@ -29,7 +29,7 @@ def files_of(folder: Path) -> list[str]:
 
 def with_zones(folder: Path) -> list[Path]:
     """Return the files of a folder that may have zones."""
-    return sorted(path for path in folder.glob("*.*") if path.suffix in (".py", ".ts", ".proto"))
+    return sorted(path for path in folder.glob("*.*") if path.suffix in (".py", ".ts", ".proto", ".conf"))
 
 
 def check_functions(lab: str) -> list[ast.FunctionDef]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".ipynb", ".ts", ".json", ".proto", ".cfg", ".sh", ""}
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".ipynb", ".ts", ".json", ".proto", ".conf", ".cfg", ".sh", ""}
 HOSTS = [
     r"pypi\.(?:org|python)", r"python" + r"hosted\.org", r"registry\.npm" + r"js", r"deb\.deb" + r"ian\.org",
     r"conda\.ana" + r"conda", r"npm" + r"mirror", r"files\.py" + r"thon",
