@@ -88,23 +88,31 @@ def read(content: bytes, versions: Mapping[str, int]) -> Event:
 async def connected(**options: Any) -> AsyncIterator[Client]:
     """Keep one connection to the broker at NATS_URL; on leaving, end what has arrived, then close it.
 
-    It comes back by itself, with its subscriptions, when the broker does. Refusals that reach no caller (a subject that
-    this service may not use, a subscription that cannot keep up) are logged. `options` are those of nats.connect.
+    It waits for a broker that is not there, at the start too, and comes back by itself, with its subscriptions. What
+    reaches no caller (a subject that this service may not use, a subscription that cannot keep up) is logged, the same
+    once. `options` are those of nats.connect.
 
     Raises:
-        nats.errors.Error, OSError: the broker cannot be reached at the start, or refuses the password.
+        nats.errors.Error: the broker does not know this name and password.
     """
+    told = _Told()
     settings = {
         "name": f"{os.environ.get('SERVICE_NAME', 'city')}-{os.environ.get('REPLICA', '1')}",
         "connect_timeout": CONNECT_SECONDS,
         "reconnect_time_wait": RECONNECT_SECONDS,
         "max_reconnect_attempts": -1,
         "drain_timeout": DRAIN_SECONDS,
-        "error_cb": _log_error,
+        "error_cb": told.error,
     }
     client = Client()
     try:
-        await client.connect(os.environ["NATS_URL"], **{**settings, **options})
+        connecting = asyncio.create_task(client.connect(os.environ["NATS_URL"], **{**settings, **options}))
+        waits: set[asyncio.Future[Any]] = {connecting, told.refused}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            raise told.refused.result()
+        await connecting
         yield client
     finally:
         await _leave(client)
@@ -134,5 +142,17 @@ async def _leave(client: Client) -> None:
         await client.close()
 
 
-async def _log_error(error: Exception) -> None:
-    log.warning("%s: %s", type(error).__name__, error)
+class _Told:
+    """What the connection tells besides answers: `refused` is the broker's no to our password."""
+
+    def __init__(self) -> None:
+        self.refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._last = ""
+
+    async def error(self, error: Exception) -> None:
+        """Log an error, one that comes again and again once."""
+        if (words := f"{type(error).__name__}: {error}") != self._last:
+            log.warning(words)
+        self._last = words
+        if "authorization violation" in words.lower() and not self.refused.done():
+            self.refused.set_result(error)

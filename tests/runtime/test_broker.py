@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -149,6 +150,29 @@ def test_a_stranger_hears_nothing(make_town: Maker) -> None:
     lab.stop()
     lab.start()
     assert lab["broker"].url.split("@")[0] != mine.split("@")[0]
+
+
+def test_a_service_with_a_wrong_password_says_so(make_town: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is refused hears it at once, and does not knock for ever; who finds no broker waits for it."""
+    lab = make_broker(make_town)
+    lab.start()
+    url = lab["broker"].url
+
+    async def connect(seconds: float) -> None:
+        async with asyncio.timeout(seconds), connected():
+            pass
+
+    monkeypatch.setenv("NATS_URL", url.replace("lab:", "lab:x"))
+    with pytest.raises(Error, match=r"(?i)authorization violation"):
+        asyncio.run(connect(SECONDS))
+    monkeypatch.setenv("NATS_URL", url)
+    lab.kill("broker")
+    with pytest.raises(TimeoutError):
+        asyncio.run(connect(0.3))
+    with ThreadPoolExecutor(1) as waiting:
+        there = waiting.submit(asyncio.run, connect(SECONDS))
+        lab.launch("broker")
+        there.result(SECONDS)
 
 
 def test_subscriptions_outlive_the_broker(make_town: Maker) -> None:
