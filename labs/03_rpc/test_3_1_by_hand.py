@@ -18,7 +18,8 @@ from lab_services.checks import expect, rows, together
 from lab_services.servers import deno
 
 web = httpx.Client(timeout=3, trust_env=False)  # more than ANSWER_SECONDS of phones
-FRAMES, STUB, SKELETON = "frames.py: frame and read_frame", "stub.py: call and listen", "skeleton.py: serve_calls"
+FRAMES = "frames.py: frame and read_frame; skeleton.py"
+STUB, SKELETON = "stub.py: call and listen", "skeleton.py: serve_calls"
 BOTH = "stub.py and skeleton.py"
 MAX_FRAME_BYTES = 64 * 1024
 HEARD_SECONDS = 3.0  # enough for every answer; then a line is called silent
