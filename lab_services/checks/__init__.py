@@ -15,6 +15,7 @@ from lab_services.checks.expectation import CheckFailed, Failure, expect
 from lab_services.checks.probes import eventually, rows, together
 
 if TYPE_CHECKING:
+    from lab_services.checks.broker_probes import Heard, Spy
     from lab_services.checks.fake_bank import FakeBank, FakeLock, Hold, Opening
     from lab_services.checks.fake_grpc import FakeGrpc, GrpcCall, GrpcError
     from lab_services.checks.fakes import Call, DropAnswer, FakeService
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "CheckFailed", "CheckReport", "CheckRow", "DropAnswer", "Failure", "FakeBank", "FakeGrpc", "FakeLock",
-    "FakeService", "GrpcCall", "GrpcError", "Hint", "Hold", "NothingToReview", "Opening", "Progress", "Review",
-    "Solution", "WrongAnswer", "eventually", "expect", "hint", "judge",
+    "FakeService", "GrpcCall", "GrpcError", "Heard", "Hint", "Hold", "NothingToReview", "Opening", "Progress", "Review",
+    "Solution", "Spy", "WrongAnswer", "eventually", "expect", "hint", "judge",
     "load_spared", "load_wrong_answers", "overlay", "progress", "review", "rows", "run_checks", "solution", "together",
     "watch_checks",
 ]  # fmt: skip
 
 _HOMES = {
+    "broker_probes": ("Heard", "Spy"),
     "fake_bank": ("FakeBank", "FakeLock", "Hold", "Opening"),
     "fake_grpc": ("FakeGrpc", "GrpcCall", "GrpcError"),
     "fakes": ("Call", "DropAnswer", "FakeService"),

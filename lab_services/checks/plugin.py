@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,15 @@ def city(request: pytest.FixtureRequest, cities: Cities) -> Iterator[Any]:
     started = options.pop("started", True)
     with cities.city(shape, options if started else None) as running:
         yield running
+
+
+@pytest.fixture
+def spy_on() -> Iterator[Callable[[Any], Any]]:
+    """Look on at the broker of a running city: spy_on(city) is a Spy, who may do everything there."""
+    from lab_services.checks.broker_probes import spying  # most checks have no broker
+
+    with ExitStack() as spies:
+        yield lambda city: spies.enter_context(spying(city["broker"].url))
 
 
 @pytest.fixture
