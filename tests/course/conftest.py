@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.course.judged import judge_ahead
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -13,3 +15,12 @@ def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_WORK", str(tmp_path_factory.mktemp("work")))
         yield
+
+
+@pytest.fixture(scope="session")
+def ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
+    """Have the wrong answers and spared designs of all selected tests judged, several at once, in the tests' order."""
+    asked = [item.callspec.params for item in request.session.items if "ahead" in getattr(item, "fixturenames", ())]
+    pool = judge_ahead((each["lab"], each.get("wrong") or each["spared"]) for each in asked)
+    yield
+    pool.shutdown(cancel_futures=True)

@@ -1,9 +1,17 @@
-"""Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs."""
+"""Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
+
+Starters and solutions are judged alone. Wrong answers and spared designs are many, and of each a core is idle half the
+time: `judge_ahead` has JUDGES of them judged at once while the tests take the results in their order.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from lab_services.checks import WrongAnswer, judge, load_spared, load_wrong_answers, overlay
 from lab_services.checks.report import FAILED, PARTS, CheckReport, CheckRow
@@ -13,6 +21,7 @@ from lab_services.runtime.spec import LabSpec, lab_names, load_spec
 ROOT = Path(__file__).parents[2]
 LABS = lab_names(ROOT)
 WRONG = [(lab, wrong) for lab in LABS for wrong in load_wrong_answers(load_spec(lab, ROOT))]
+JUDGES = min(4, os.cpu_count() or 1)
 SPARED = [(lab, spared) for lab in LABS for spared in load_spared(load_spec(lab, ROOT))]
 
 
@@ -33,15 +42,42 @@ def solution_report(lab: str) -> CheckReport:
     return judge(spec_of(lab), {})
 
 
-@cache
+def judge_ahead(variants: Iterable[tuple[str, WrongAnswer | Spared]]) -> ThreadPoolExecutor:
+    """Begin to judge wrong answers and spared designs, in this order; whoever shuts the pool down stops it."""
+    pool = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
+    for lab, variant in variants:
+        work = _judge_wrong if isinstance(variant, WrongAnswer) else _judge_spared
+        if (lab, variant) not in _judged:
+            _judged[lab, variant] = pool.submit(partial(work, lab), variant)
+    return pool
+
+
+_judged: dict[tuple[str, WrongAnswer | Spared], Future[Any]] = {}
+
+
+def _once(lab: str, variant: WrongAnswer | Spared) -> Any:
+    if (lab, variant) not in _judged:
+        judge_ahead([(lab, variant)]).shutdown()
+    return _judged[lab, variant].result()
+
+
 def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
     """Judge a wrong answer by the one check that must fail it."""
+    row: CheckRow = _once(lab, wrong)
+    return row
+
+
+def _judge_wrong(lab: str, wrong: WrongAnswer) -> CheckRow:
     return judge(spec_of(lab), overlay(spec_of(lab), wrong), [wrong.killed_by]).rows[0]
 
 
-@cache
 def spared_report(lab: str, spared: Spared) -> CheckReport:
     """Judge a spared design by the checks of every task whose files it changes."""
+    report: CheckReport = _once(lab, spared)
+    return report
+
+
+def _judge_spared(lab: str, spared: Spared) -> CheckReport:
     changed = {edit.file for edit in spared.edits}
     tasks = [task for task in spec_of(lab).tasks.values() if changed & set(task.files)]
     checks = [check for task in tasks for check in task.checks]

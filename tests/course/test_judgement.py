@@ -62,6 +62,7 @@ def test_the_solution_passes_every_check(lab: str, record_property: Record) -> N
 
 
 @each_wrong
+@pytest.mark.usefixtures("ahead")
 def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> None:
     """The named check fails a wrong answer, and its message names the mistake."""
     row = wrong_row(lab, wrong)
@@ -70,6 +71,7 @@ def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> 
 
 
 @each_spared
+@pytest.mark.usefixtures("ahead")
 def test_a_spared_design_passes(lab: str, spared: Spared) -> None:
     """A right design that is not ours passes every check of its tasks."""
     report = spared_report(lab, spared)
