@@ -168,6 +168,10 @@ class Lab:
         """Start a service that was killed, stopped or left out of the start."""
         self._ask("launch", name=self._known(name))
 
+    def reload(self, name: str) -> None:
+        """Ask a server to read its configuration again, without a restart; it obeys a little later."""
+        self._ask("reload", name=self._known(name))
+
     def kill(self, name: str, replica: int | None = None) -> None:
         """Kill a service, or one replica of it, as a crash would: SIGKILL, no goodbye."""
         self._ask("kill", name=self._known(name), replica=_number(replica))

@@ -38,9 +38,10 @@ class Heard:
 class Spy:
     """Somebody who may do everything at the broker."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "spy") -> None:
         self.heard: list[Heard] = []
         self._url = url
+        self._name = name
         self._client = Client()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="spy", daemon=True)
@@ -53,7 +54,8 @@ class Spy:
         """
         self._thread.start()
         patient: dict[str, Any] = {"reconnect_time_wait": RECONNECT_SECONDS, "max_reconnect_attempts": -1}
-        self._wait(self._client.connect(self._url, **patient))
+        servers = self._url.split(",")
+        self._wait(self._client.connect(servers, name=self._name, error_cb=_ignore, **patient))
 
     def close(self) -> None:
         """Leave, and end the thread."""
@@ -134,14 +136,18 @@ class Spy:
 
 
 @contextmanager
-def spying(url: str) -> Iterator[Spy]:
+def spying(url: str, name: str = "spy") -> Iterator[Spy]:
     """Look on at the broker, and leave at the end."""
-    spy = Spy(url)
+    spy = Spy(url, name)
     try:
         spy.open()
         yield spy
     finally:
         spy.close()
+
+
+async def _ignore(error: Exception) -> None:
+    """Say nothing of a node that is not there: a method that cannot do its work raises."""
 
 
 def _heard(message: Msg) -> Heard:

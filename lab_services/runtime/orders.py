@@ -113,6 +113,10 @@ class Orders:
         for chosen in self._running(name).chosen(replica):
             chosen.resume()
 
+    async def do_reload(self, name: str) -> None:
+        """Let a server read its configuration again."""
+        self._here().reload(name)
+
     async def do_scale(self, name: str, count: int) -> None:
         """Change the number of replicas."""
         service = self._running(name)

@@ -4,6 +4,8 @@ Two sockets share the port (SO_REUSEPORT, socket(7)). One is bound and never lis
 stranger can get it while the service is down. The other listens, exists only while the service lives, and is handed
 to its process, so a killed service refuses connections at once instead of leaving callers in a backlog.
 gRPC opens the listening socket itself: it binds the reserved number, a third socket beside the two.
+A foreign server does the same without SO_REUSEPORT (`for_server`): Linux lets it beside a socket that does not listen,
+BSD and macOS beside one that is bound to all addresses (both with SO_REUSEADDR, which Go and libuv set).
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ import socket
 from lab_services.errors import MachineError
 
 HOST = "127.0.0.1"
+EVERY_HOST = "0.0.0.0"  # only to reserve a number: nothing of ours ever listens there
 BACKLOG = 2048
 
 
 class Port:
     """One reserved loopback port and, while the service lives, its listening socket."""
 
-    def __init__(self) -> None:
-        self._reserved = _bound(0)
+    def __init__(self, for_server: bool = False) -> None:
+        self._reserved = _bound(0, EVERY_HOST if for_server else HOST)
         self.number: int = self._reserved.getsockname()[1]
         self._listener: socket.socket | None = None
 
@@ -54,14 +57,14 @@ class Port:
         self._reserved.close()
 
 
-def _bound(number: int) -> socket.socket:
+def _bound(number: int, host: str = HOST) -> socket.socket:
     endpoint = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Accepted connections inherit it; without, a keep-alive request waits 40 ms for a delayed acknowledgement.
     endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        endpoint.bind((HOST, number))
+        endpoint.bind((host, number))
     except OSError as error:
         endpoint.close()
         raise MachineError(

@@ -64,12 +64,15 @@ class Process:
         self._tell({"do": "handover"})
 
     async def end(self, grace: float) -> None:
-        """Stop the process: SIGTERM, and SIGKILL after `grace` seconds.
+        """Stop the process: SIGTERM, and SIGKILL after `grace` seconds; with no grace SIGKILL alone, as in a crash.
+
+        A SIGTERM right before it would be a goodbye: now and then a broker hands its leadership over in between.
 
         Raises:
             RuntimeLost: it was killed and its end was not heard of within 10 s.
         """
-        for number, seconds in ((signal.SIGCONT, 0.0), (signal.SIGTERM, grace), (signal.SIGKILL, KILL_SECONDS)):
+        gently = ((signal.SIGCONT, 0.0), (signal.SIGTERM, grace)) if grace > 0 else ()
+        for number, seconds in (*gently, (signal.SIGKILL, KILL_SECONDS)):
             if self.alive:
                 self.signal(number)
                 await asyncio.wait({self.ended}, timeout=seconds)

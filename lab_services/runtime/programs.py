@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lab_services.runtime.readiness import tcp_accepts
 from lab_services.runtime.readiness_grpc import grpc_health
 from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.spec_types import ServiceSpec
+
+if TYPE_CHECKING:
+    from lab_services.servers import Node
+
+NODES_SECONDS = 30.0  # until the nodes of a server have found a leader: half a second mostly, an election is 4 to 9
 
 
 def python_program(app: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool) -> Program:
@@ -43,22 +50,32 @@ def typescript_program(
     return Program({"argv": argv}, {**env, **extra}, script.parent, ready_seconds)
 
 
-def server_program(kind: str, folder: Path, env: Mapping[str, str], ready_seconds: float, replica: Replica) -> Program:
+def server_program(
+    spec: ServiceSpec, folder: Path, env: Mapping[str, str], ready_seconds: float, replica: Replica, node: Node | None
+) -> Program:
     """Run a third-party server. It chooses its own port at first and is asked for the same one at every restart.
+
+    The ports of a `node` are the lab's: the other nodes are told them before it runs.
 
     Raises:
         MissingProgram: the server is not installed.
     """
-    from lab_services.servers import find_server
+    from lab_services.servers import Wishes, find_server
 
-    server = find_server(kind)
-    known = urlsplit(replica.url).port if replica.url != replica.port.url else 0
-    argv, extra = server.command(server.find(), folder, known or 0)
+    server = find_server(spec.target)
+    known = urlsplit(replica.url).port if node or replica.url != replica.port.url else 0
+    if server.fitted is not None:
+        argv, extra = server.fitted(server.find(), folder, known or 0, Wishes(spec.env, node))
+    else:
+        argv, extra = server.command(server.find(), folder, known or 0)
+    ready, node_ready = server.ready, server.node_ready
+    if node is not None:
+        ready_seconds = max(ready_seconds, NODES_SECONDS)
     return Program(
         {"argv": argv},
         {**env, **extra},
         folder,
         ready_seconds,
         address=lambda pid: server.address(folder, pid, known or 0),
-        ready=server.ready,
+        ready=(lambda _: node_ready(node)) if node and node_ready else ready,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from lab_services.errors import LabError, UnknownName
 from lab_services.runtime import states
 from lab_services.runtime.logs import LogTail
+from lab_services.runtime.nodes import Nodes
 from lab_services.runtime.ports import Port
 from lab_services.runtime.processes import LauncherClient
 from lab_services.runtime.replica import Program, Replica
@@ -34,7 +35,8 @@ class Service:
     ) -> None:
         self.spec = spec
         self.name = spec.name
-        self.port = Port()
+        self.nodes = Nodes(spec.replicas) if spec.kind == "server" and spec.replicas > 1 else None
+        self.port = Port() if self.nodes is None else self.nodes.ports[0]
         self.log = LogTail(logs / f"{spec.name}.log")
         self.restarts = 0
         self.edit_error: LabError | None = None
@@ -46,7 +48,8 @@ class Service:
         self._program = program
         self._balancer: Replica | None = None
         self.replicas_file = logs / f"{spec.name}.replicas.json"
-        self.replicas = [self._replica(1, self.port)]
+        ports = self.nodes.ports if self.nodes is not None else [self.port]
+        self.replicas = [self._replica(number, port) for number, port in enumerate(ports, start=1)]
         if self._balances_itself:
             self._write_replicas()
 
@@ -55,6 +58,8 @@ class Service:
         """Where callers reach the service; it stays the same while replicas come and go."""
         if self.replaced_by:
             return self.replaced_by
+        if self.nodes is not None:
+            return ",".join(replica.url for replica in self.replicas)
         return self.replicas[0].url if self._balancer is None else self.port.url
 
     @property
@@ -104,7 +109,10 @@ class Service:
     async def restart(self) -> None:
         """Replace every replica, one after the other, without losing a request; start those that are down."""
         self.note = ""
-        for replica in self.replicas:
+        running = [r for r in self.replicas if r.state in (states.READY, states.PAUSED)]
+        if self.nodes is not None:  # one that is down cannot come up alone: it waits for the others
+            await self.start()
+        for replica in running if self.nodes is not None else self.replicas:
             if replica.state == states.PAUSED:
                 replica.resume()
             await replica.replace(self._program(self, replica))
@@ -116,9 +124,16 @@ class Service:
         """Run `count` replicas behind one address; without HTTP, replica 1 keeps it, and `replicas_file` lists all.
 
         Raises:
-            UnknownName: `count` is not between 1 and 16.
+            UnknownName: `count` is not between 1 and 16, or it is a server.
             LabError: a new replica could not start; those that run go on.
         """
+        if self.spec.kind == "server" and count != len(self.replicas):
+            raise UnknownName(
+                f"{self.name} cannot be scaled: it is a server, and its nodes are told of each other when they start",
+                where=self.name,
+                evidence=f"lab.toml asks for {self.spec.replicas}, and so many there are",
+                next_step="write another number after replicas = in lab.toml, then open the lab again",
+            )
         if not 1 <= count <= MOST_REPLICAS:
             raise UnknownName(
                 f"{self.name} cannot have {count} replicas",
@@ -126,7 +141,7 @@ class Service:
                 evidence=f"between 1 and {MOST_REPLICAS} are possible",
                 next_step=f'lab.scale("{self.name}", 3)',
             )
-        if self._balancer is None and count == len(self.replicas) == 1:
+        if self._balancer is None and (count == len(self.replicas) == 1 or self.nodes is not None):
             return
         if self._balancer is None and not self._balances_itself:
             await self._put_balancer_in_front()
@@ -169,6 +184,8 @@ class Service:
         for replica in self.replicas:
             replica.port.release()
         self.port.release()
+        if self.nodes is not None:
+            self.nodes.release()
 
     def _replica(self, number: int, port: Port) -> Replica:
         address = port.target if self._balances_itself else port.url

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
 from lab_services.runtime.spec_protocol import read_protocol
+from lab_services.runtime.spec_server import refuse_odd_server
 from lab_services.runtime.spec_types import Kind, ServiceSpec, TaskSpec
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,12 +90,11 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     if launch not in ("warm", "cold"):
         raise table.refuse(f"'launch' of {table.name} is {launch!r}", next_step='write "warm" or "cold"')
     replicas = table.whole("replicas", 1, MOST_REPLICAS, default=1)
-    if kind == "server" and replicas > 1:
-        raise table.refuse(f"the server {name!r} cannot have {replicas} replicas", next_step="remove 'replicas'")
     needs, calls = table.texts("needs"), table.texts("calls")
     typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
     speaks = read_protocol(table, name, kind, typescript)
     env, config = _environment(table.table("env")), _config(table, name, kind, folder)
+    refuse_odd_server(table, kind, target, replicas, env)
     return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config)
 
 

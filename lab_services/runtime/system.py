@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from lab_services.runtime.replica import Program, Replica
 from lab_services.runtime.service import Service
 from lab_services.runtime.spec_types import ServiceSpec
 from lab_services.runtime.states import ServiceState
+
+RELOADS = ("nats", "prometheus")  # servers that read their configuration again on SIGHUP, and keep every connection
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class System:
             service.settled.clear()
         if self._edges is not None and not self._edges.running:
             edges = [(s, self.services[t]) for s in self.services.values() for t in _reached(s.spec)]
-            await self._edges.start((s.name, t.name, t.url, t.spec.speaks) for s, t in edges)
+            # A client of several nodes goes to another when one fails: one proxied address would take that away.
+            proxied = [(s, t) for s, t in edges if t.nodes is None]
+            await self._edges.start((s.name, t.name, t.url, t.spec.speaks) for s, t in proxied)
         results = await asyncio.gather(*map(self._start_one, self.services.values()), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
@@ -132,6 +137,24 @@ class System:
             )
         return await self._edges.ask({"edge": f"{source}->{target}", **message})
 
+    def reload(self, name: str) -> None:
+        """Ask a server to read its configuration again (SIGHUP), without a restart; it obeys a little later.
+
+        Raises:
+            UnknownName: it is no server that can.
+        """
+        service = self.service(name)
+        if service.spec.kind != "server" or service.spec.target not in RELOADS:
+            raise UnknownName(
+                f"{name} cannot read its configuration again while it runs",
+                where=name,
+                evidence="servers that can: " + ", ".join(RELOADS),
+                next_step=f'lab.restart("{name}")',
+            )
+        for replica in service.replicas:
+            if replica.process is not None and replica.state == states.READY:
+                replica.process.signal(signal.SIGHUP)
+
     async def close(self) -> None:
         """Stop every service, those that depend on others first, and give the ports back."""
         await asyncio.gather(*(service.close() for service in self.services.values()), return_exceptions=True)
@@ -151,10 +174,14 @@ class System:
             "REPLICA": str(replica.number),
         }
         if spec.kind == "server":
+            node = service.nodes.node(replica) if service.nodes else None
+            if node:
+                data = data / f"node_{node.number}"
+                data.mkdir(exist_ok=True)
             if spec.config:
                 shutil.copyfile(self._run.workspace / spec.config, data / "lab.conf")
                 env |= self._logins.env()
-            return server_program(spec.target, data, env, self._run.ready_seconds, replica)
+            return server_program(spec, data, env, self._run.ready_seconds, replica, node)
         if spec.kind == "run" and spec.target.endswith(".ts"):
             return typescript_program(self._run.workspace / spec.target, data, env, self._run.ready_seconds, replica)
         if spec.kind == "use" and not (BIKESHARE / f"{spec.target}.py").exists():
@@ -176,7 +203,7 @@ class System:
             proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
             prefix = name.upper().replace("-", "_")
             if target.spec.target == "nats":
-                address = proxied.replace("http:", "nats:") or target.url
+                address = (proxied or target.url).replace("http:", "nats:")
                 found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.config else address
             elif target.spec.speaks != "http":
                 proxied = proxied.removeprefix("http://")

@@ -11,13 +11,35 @@ import importlib.metadata
 import re
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab_services.errors import MissingProgram, SpecError
 
 VERSION_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Node:
+    """One process of a server that runs as several: its number from 1, and the ports that the lab keeps for it.
+
+    `port` is for clients, `health_port` for the question whether it is ready; `peer_ports` are those at which the nodes
+    find each other, of all nodes in the order of their numbers.
+    """
+
+    number: int
+    port: int
+    health_port: int
+    peer_ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a lab.toml asks of a server beyond being there: its `env`, and the place of a process among several."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    node: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,8 @@ class Server:
     and extra environment; port 0 lets the server choose.
     address(folder, pid, port) is the URL that callers get, or None while it is not known.
     ready(address) asks over the network, with its own time limit.
+    fitted(program, folder, port, wishes) is command(...) for a server that can do what a lab.toml may ask for.
+    node_ready(node) asks whether a node, and with it the whole, can be relied on.
     """
 
     name: str
@@ -39,6 +63,8 @@ class Server:
     command: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
     address: Callable[[Path, int, int], str | None]
     ready: Callable[[str], Awaitable[bool]]
+    fitted: Callable[[Path, Path, int, Wishes], tuple[list[str], dict[str, str]]] | None = None
+    node_ready: Callable[[Node], Awaitable[bool]] | None = None
 
 
 def server_names() -> list[str]:

@@ -14,12 +14,14 @@ from .logs import LogView
 from .predict import Outcome, Prediction, predict
 from .sequence import Message, SequenceView
 from .status import StatusView
+from .streams import ConsumerFacts, StreamFacts, StreamsView
 from .topology import TopologyView
 from .trace import TraceLine, TraceView
 
 __all__ = [
     "Chart",
     "ComparisonTable",
+    "ConsumerFacts",
     "ErrorView",
     "LogView",
     "Message",
@@ -27,6 +29,8 @@ __all__ = [
     "Prediction",
     "SequenceView",
     "StatusView",
+    "StreamFacts",
+    "StreamsView",
     "TopologyView",
     "TraceLine",
     "TraceView",

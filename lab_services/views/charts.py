@@ -107,7 +107,8 @@ def _draw_bars(axes: Axes, ratios: Mapping[str, float], band: tuple[float, float
         axes.axvspan(*band, facecolor="#d9d9d9", edgecolor="#595959", hatch="//", label=_band_words(band, source))
     bars = axes.barh(range(len(ratios)), list(ratios.values()), color=LINES[0][0], height=0.55, zorder=2)
     ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-    axes.bar_label(bars, [three_digits(ratio) for ratio in ratios.values()], padding=4, color=INK, bbox=ground)
+    labels = [three_digits(ratio) for ratio in ratios.values()]
+    axes.bar_label(bars, labels, padding=4, color=INK, bbox=ground, zorder=4)
     axes.axvline(1.0, color=INK, linestyle="--", linewidth=1.5, label="1: no difference", zorder=3)
     axes.set_yticks(range(len(ratios)), list(ratios))
     axes.invert_yaxis()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from nats.js.errors import NoStreamResponseError
 
 from lab_services.checks import eventually
 from lab_services.checks.broker_probes import Heard, Spy, spying
-from lab_services.servers.nats import SERVER
+from tests.servers.alone import broker_alone
 
 SECONDS = 10.0
 
@@ -22,17 +21,8 @@ SECONDS = 10.0
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """Run a broker of this test and return its address."""
-    command, _ = SERVER.command(SERVER.find(), tmp_path, 0)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + SECONDS
-        while (found := SERVER.address(tmp_path, process.pid, 0)) is None and time.monotonic() < until:
-            time.sleep(0.01)
-        assert found
+    with broker_alone(tmp_path) as found:
         yield found
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture

@@ -241,3 +241,38 @@ def test_who_leaves_without_a_broker_leaves(make_town: Maker, monkeypatch: pytes
     assert asyncio.run(leave(lab.pause))
     lab.resume("broker")
     assert asyncio.run(leave(lab.kill))
+
+
+def test_who_leaves_drops_nothing(make_town: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty times a member of a group leaves while messages come: each is heard, by it or by the one that stays."""
+    lab = make_broker(make_town)
+    lab.start()
+    monkeypatch.setenv("NATS_URL", lab["broker"].url)
+    said: list[int] = []
+    heard_by_any: list[int] = []
+
+    async def hear(message: Any) -> None:
+        heard_by_any.append(int(message.data))
+
+    async def talk(speaker: Client) -> None:
+        while True:
+            said.append(len(said))
+            await speaker.publish("ride.ended", b"%d" % said[-1])
+            await asyncio.sleep(0)
+
+    async def join(client: Client) -> None:
+        await client.subscribe("ride.ended", queue="workers", cb=hear)
+        await settled(client)
+
+    async def rounds() -> None:
+        async with connected() as speaker, connected() as stays:
+            await join(stays)
+            talking = asyncio.create_task(talk(speaker))
+            for _ in range(30):
+                async with connected() as leaves:
+                    await join(leaves)
+            talking.cancel()
+            await settled(speaker)
+
+    asyncio.run(rounds())
+    assert sorted(heard_by_any) == said

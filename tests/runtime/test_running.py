@@ -199,11 +199,11 @@ def test_scaling_keeps_the_address_and_loses_no_request(make_town: Maker) -> Non
     client.start()
     lab.scale("a", 3)
     assert lab["a"].url == url
-    asked = {httpx.get(url).json()["replica"] for _ in range(9)}
+    asked: set[str] = set()  # the other client takes turns as well: which replica is next is nobody's to say
+    assert until(lambda: asked.add(httpx.get(url).json()["replica"]) or len(asked) == 3), asked
     lab.scale("a", 2)
     stop.set()
     client.join()
-    assert asked == {"1", "2", "3"}
     assert failures == []
     assert len(lab["a"].pids) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from lab_services.errors import AlreadyRunning, LabError, RuntimeLost
+from lab_services.runtime.processes import Process
 from lab_services.runtime.registry import sweep
 from tests.runtime.conftest import HELLO, Maker, alive, family, marked_pids, refused, service, until, word, write
 
@@ -205,6 +207,27 @@ def test_a_grandchild_in_its_own_session_goes_with_its_service(make_town: Maker,
     else:
         lab.kill("a") if how == "kill" else lab.stop()
     until(lambda: not alive(grandchild))
+
+
+@pytest.mark.parametrize(("grace", "sent"), [(0.0, ["SIGKILL"]), (0.01, ["SIGCONT", "SIGTERM", "SIGKILL"])])
+def test_a_kill_is_no_goodbye(grace: float, sent: list[str]) -> None:
+    """A crash is SIGKILL alone: a SIGTERM before it would let a broker hand over what it leads."""
+    orders: list[str] = []
+
+    class Launcher:
+        def order(self, message: dict[str, int]) -> None:
+            orders.append(signal.Signals(message["signal"]).name)
+            if message["signal"] == signal.SIGKILL:
+                process.has_ended(-signal.SIGKILL)
+
+    async def kill() -> None:
+        nonlocal process
+        process = Process(1, Launcher(), None)  # type: ignore[arg-type]
+        await process.end(grace)
+
+    process: Process
+    asyncio.run(kill())
+    assert orders == sent
 
 
 def test_a_slept_laptop_wakes_up_with_its_city(make_town: Maker) -> None:

@@ -13,9 +13,12 @@ from lab_services.errors import ServiceCrashed
 from lab_services.runtime.states import ReplicaState, ServiceState
 from lab_services.views import (
     ComparisonTable,
+    ConsumerFacts,
     LogView,
     SequenceView,
     StatusView,
+    StreamFacts,
+    StreamsView,
     TopologyView,
     TraceView,
     error_view,
@@ -35,6 +38,10 @@ def _service(text: str) -> ServiceState:
     return ServiceState(text, text, text, needs=(text + "b",), calls=("c" + text,), replicas=replicas, note=text)
 
 
+def _stream(text: str) -> StreamFacts:
+    return StreamFacts(text, (text, "b"), text, 3, 1, (ConsumerFacts(text, 1, 2, 3, 4), ConsumerFacts("b", 0, 0, 0, 0)))
+
+
 # Each makes a view in which the text stands wherever text can stand.
 VIEWS: dict[str, Callable[[str], Any]] = {
     "status": lambda text: StatusView(text, (_service(text),)),
@@ -42,6 +49,8 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "nothing": lambda text: StatusView(text, ()),
     "topology": lambda text: TopologyView((_service(text),), text),
     "sequence": lambda text: SequenceView(text, [(text, "b", text), ("b", text, text, False)]),
+    "streams": lambda text: StreamsView(text, (_stream(text),)),
+    "no streams": lambda text: StreamsView(text, ()),
     "logs": lambda text: LogView(text, [text, text.encode("utf-8", "surrogateescape")], dropped=3),
     "trace": lambda text: TraceView("r-1", [(text, f"{text} r-1", 1.0)]),
     "compare": lambda text: ComparisonTable(text, (text, "n"), [(text, 1), (text, None)]),

@@ -1,0 +1,46 @@
+"""The rules for a server in a lab.toml: how many nodes it can have, and what may be set in its `env`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lab_services.runtime.lab_toml import Table, did_you_mean
+from lab_services.runtime.spec_types import Kind
+
+CLUSTERS = {"nats": (3, 5)}  # how many nodes besides one: an even number survives the loss of no more than one fewer
+SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"nats": {"SYNC_INTERVAL": ("always",)}}
+
+
+def refuse_odd_server(table: Table, kind: Kind, target: str, replicas: int, env: Mapping[str, str]) -> None:
+    """Refuse a number of nodes or a setting that a server does not know; anything else is none of its business."""
+    if kind != "server":
+        return
+    name = table.name.rpartition(".")[2]
+    possible = CLUSTERS.get(target, ())
+    if replicas > 1 and replicas not in possible:
+        numbers = " or ".join(map(str, possible))
+        raise table.refuse(
+            f"the server {name!r} cannot have {replicas} replicas",
+            next_step=f"remove 'replicas', or write {numbers}" if possible else "remove 'replicas'",
+        )
+    if replicas > 1 and "config" in table.entries:
+        raise table.refuse(
+            f"the server {name!r} reads no 'config' with {replicas} replicas",
+            next_step="keep one of them: users are for a broker of one node",
+        )
+    for setting, value in env.items():
+        _refuse_setting(table, name, setting, value, SETTINGS.get(target, {}))
+
+
+def _refuse_setting(table: Table, name: str, setting: str, value: str, known: Mapping[str, tuple[str, ...]]) -> None:
+    if setting not in known and "config" not in table.entries:  # a config may read what stands in `env`
+        raise table.refuse(
+            f"the server {name!r} obeys no {setting!r} in 'env'{did_you_mean(setting, known)}",
+            evidence="it obeys: " + (", ".join(known) or "nothing"),
+            next_step=f"remove {setting!r}, or write it into its 'config'",
+        )
+    if setting in known and value not in known[setting]:
+        raise table.refuse(
+            f"{setting!r} of the server {name!r} is {value!r}",
+            next_step=" or ".join(f'{setting} = "{word}"' for word in known[setting]) + ", or remove it",
+        )
