@@ -26,6 +26,7 @@ TABLES = {
     "holds": ("ride_id", "rider_id", "cents", "state", "captured_cents"),
     "rides": ("ride_id", "rider_id", "bike_id", "state", "cents"),
 }
+BROKERS_OWN = "jetstream"  # a folder with files that are called index.db, and are no databases
 MOST_LINES = 20  # of what is broken, in a printed audit; `broken` has them all
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -79,6 +80,8 @@ def _read(folder: Path) -> tuple[Tables, list[str]]:
     tables: Tables = defaultdict(list)
     unreadable = []
     for file in sorted(folder.rglob("*.db")):
+        if BROKERS_OWN in file.relative_to(folder).parts:
+            continue
         try:
             for table, rows in _read_file(file, file.relative_to(folder).as_posix()):
                 tables[table] += rows

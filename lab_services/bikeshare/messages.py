@@ -88,16 +88,20 @@ def read(content: bytes, versions: Mapping[str, int]) -> Event:
 async def connected(**options: Any) -> AsyncIterator[Client]:
     """Keep one connection to the broker at NATS_URL; on leaving, end what has arrived, then close it.
 
+    Of a broker of several nodes NATS_URL lists all, with commas between: when one fails, another one is taken.
     It waits for a broker that is not there, at the start too, and comes back by itself, with its subscriptions. What
     reaches no caller (a subject that this service may not use, a subscription that cannot keep up) is logged, the same
-    once. `options` are those of nats.connect.
+    once. Answers come to _INBOX.<service>.>, so that a broker with users can keep others from hearing them. `options`
+    are those of nats.connect.
 
     Raises:
         nats.errors.Error: the broker does not know this name and password.
     """
     told = _Told()
+    service = os.environ.get("SERVICE_NAME", "city")
     settings = {
-        "name": f"{os.environ.get('SERVICE_NAME', 'city')}-{os.environ.get('REPLICA', '1')}",
+        "name": f"{service}-{os.environ.get('REPLICA', '1')}",
+        "inbox_prefix": f"_INBOX.{service}",
         "connect_timeout": CONNECT_SECONDS,
         "reconnect_time_wait": RECONNECT_SECONDS,
         "max_reconnect_attempts": -1,
@@ -105,16 +109,18 @@ async def connected(**options: Any) -> AsyncIterator[Client]:
         "error_cb": told.error,
     }
     client = Client()
+    servers = os.environ["NATS_URL"].split(",")
+    connecting = asyncio.create_task(client.connect(servers, **{**settings, **options}))
     try:
-        connecting = asyncio.create_task(client.connect(os.environ["NATS_URL"], **{**settings, **options}))
         waits: set[asyncio.Future[Any]] = {connecting, told.refused}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done():
-            connecting.cancel()
             raise told.refused.result()
         await connecting
+        told.refused.cancel()  # from now on there is nobody to whom a refusal could be raised: it is logged
         yield client
     finally:
+        connecting.cancel()  # whoever stops waiting for a broker shall not be connected afterwards
         await _leave(client)
 
 
@@ -134,7 +140,7 @@ async def settled(client: Client, seconds: float = SETTLE_SECONDS) -> None:
 async def _leave(client: Client) -> None:
     if client.is_closed or not client.is_connected:  # the broker has gone: there is nothing to wait for
         return await client.close()
-    draining = asyncio.create_task(client.drain())  # it has waits of its own, and swallows a cancel: not to be awaited
+    draining = asyncio.create_task(_drain(client))  # it has waits of its own, and swallows a cancel: not to be awaited
     done, _ = await asyncio.wait([draining], timeout=DRAIN_SECONDS)
     if not done or draining.exception():
         log.warning("left before all that had arrived was done")
@@ -142,17 +148,28 @@ async def _leave(client: Client) -> None:
         await client.close()
 
 
+async def _drain(client: Client) -> None:
+    """Drain, and lose nothing that others say meanwhile.
+
+    As in flush(), the PING of drain() overtakes its UNSUB: nats-py forgets a subscription that the broker still serves.
+    """
+    for number in tuple(client._subs):
+        await client._send_unsubscribe(number)
+    await settled(client)
+    await client.drain()
+
+
 class _Told:
-    """What the connection tells besides answers: `refused` is the broker's no to our password."""
+    """What the connection tells besides answers: `refused` is the broker's no to our password, until it said yes."""
 
     def __init__(self) -> None:
         self.refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._last = ""
 
     async def error(self, error: Exception) -> None:
-        """Log an error, one that comes again and again once."""
+        """Log an error, one that comes again and again once; a refusal is for whoever waits to be connected."""
+        if "authorization violation" in str(error).lower() and not self.refused.done():
+            return self.refused.set_result(error)
         if (words := f"{type(error).__name__}: {error}") != self._last:
-            log.warning(words)
+            log.warning("at the broker: %s", words)
         self._last = words
-        if "authorization violation" in words.lower() and not self.refused.done():
-            self.refused.set_result(error)

@@ -11,8 +11,10 @@ import pytest
 
 from lab_services.bikeshare.laws import audit
 from tests.bikeshare.town import (
+    MESSAGE_SERVICES,
     PYTHON_SERVICES,
     Town,
+    broker,
     client_of,
     deno_service,
     eventually,
@@ -25,11 +27,13 @@ from tests.bikeshare.town import (
 
 
 @contextmanager
-def open_town(folder: Path) -> Iterator[Town]:
+def open_town(folder: Path, *more: str) -> Iterator[Town]:
     with ExitStack() as stack:
-        endpoints = {name: stack.enter_context(listening()) for name in PYTHON_SERVICES}
+        endpoints = {name: stack.enter_context(listening()) for name in (*PYTHON_SERVICES, *more)}
         urls = {name: url_of(endpoint) for name, endpoint in endpoints.items()}
         addresses = {f"{name.upper()}_URL": url for name, url in urls.items()}
+        if more:
+            addresses["NATS_URL"] = stack.enter_context(broker(folder / "broker"))
         stack.enter_context(python_services(endpoints, folder, **addresses))
         reserved = stack.enter_context(socket.socket())
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -43,8 +47,11 @@ def open_town(folder: Path) -> Iterator[Town]:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """A town whose wallet and stations are also called directly, for rides that no rides service has accepted."""
-    with open_town(tmp_path_factory.mktemp("town")) as town:
+    """A town whose wallet and stations are also called directly, for rides that no rides service has accepted.
+
+    The services of chapter 04 are here too: they have books and rides of their own.
+    """
+    with open_town(tmp_path_factory.mktemp("town"), *MESSAGE_SERVICES) as town:
         yield town
 
 

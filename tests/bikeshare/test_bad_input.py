@@ -1,4 +1,8 @@
-"""Whatever is sent: a 4xx problem that names the field, never a 500, and the laws hold afterwards."""
+"""Whatever is sent: a 4xx problem that names the field, never a 500, and the laws hold afterwards.
+
+Here through the gateway of the city. The services of chapter 04 stand behind no gateway and keep books of their own:
+their bad input, over HTTP and in messages, is in test_message_services.py.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from lab_services.bikeshare.http_fields import accepts_json, is_json, matches
 from lab_services.bikeshare.http_rules import BODY_BYTES, follow_http
 from lab_services.bikeshare.problems import Problem, speak_problems
 from lab_services.runtime import balancer
-from tests.bikeshare.town import Town, check_problem, client_of, in_this_process
+from tests.bikeshare.town import MESSAGE_SERVICES, Town, check_problem, client_of, eventually, in_this_process
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 TEN_MEGABYTES = 10 * 1024 * 1024
@@ -53,6 +53,8 @@ class Resource:
 HEALTH = [(path, path) for path in ("/health/live", "/health/ready")]
 PRICING = [("/quote", "/quote?minutes=12"), ("/tariff", "/tariff"), *HEALTH]
 START, END = {"rider_id": "http", "station_id": "B1"}, {"station_id": "B1", "minutes": 1}
+RIDE_END = {"rider_id": "ada", "cents": 100}
+HTTP_SERVICES = ("rides", "stations", "wallet", "notices")
 NOTICE = {"rider_id": "http", "ride_id": "http", "text": "Hello"}
 RESOURCES = [
     Resource("rides", "/rides", "/rides?limit=2", writes={"POST": START}),
@@ -72,7 +74,13 @@ RESOURCES = [
     Resource("wallet", "/holds", "/holds?rider_id=http"),
     Resource("notices", "/notices/{notice_id}", "/notices/http", False, {"PUT": NOTICE}),
     Resource("notices", "/notices", "/notices?rider_id=http"),
-    *(Resource(service, *paths) for service in ("rides", "stations", "wallet", "notices") for paths in HEALTH),
+    Resource("ride_ends", "/rides/{ride_id}/ended", "/rides/http/ended", False, {"PUT": RIDE_END}),
+    Resource("ride_ends", "/rides/{ride_id}", "/rides/http"),
+    Resource("billing", "/charges/{ride_id}", "/charges/http"),
+    Resource("billing", "/billed", "/billed"),
+    Resource("displays", "/heard", "/heard"),
+    Resource("batteries", "/asked", "/asked"),
+    *(Resource(service, *paths) for service in (*HTTP_SERVICES, *MESSAGE_SERVICES) for paths in HEALTH),
     *(Resource(service, *paths) for service in ("pricing", "pricing_v2") for paths in PRICING),
 ]  # fmt: skip
 READ = [each for each in RESOURCES if each.reads]
@@ -92,6 +100,9 @@ def ride_id(town: Town) -> str:
     for name in ("http", "http-2"):
         assert ask.put(f"/holds/{name}", json={"rider_id": "http", "cents": 5}).is_success
     assert ask.put("/notices/http", json=NOTICE).is_success
+    with client_of(town.urls["ride_ends"]) as ends, client_of(town.urls["billing"]) as billing:
+        assert ends.put("/rides/http/ended", json=RIDE_END).is_success
+        eventually(lambda: billing.get("/charges/http").json()["charges"])  # until then its answer would change
     ride = ask.post("/rides", json=START).json()
     assert ask.post(f"/rides/{ride['ride_id']}/end", json=END).is_success
     return str(ride["ride_id"])
@@ -139,7 +150,7 @@ def end_to_end(answer: httpx.Response) -> dict[str, str]:
 
 def test_every_address_is_in_the_table() -> None:
     """An endpoint that is added to a finished service is tested here too, or this test fails."""
-    for service in ("rides", "stations", "wallet", "pricing", "notices"):
+    for service in (*HTTP_SERVICES, *MESSAGE_SERVICES, "pricing"):
         app = importlib.import_module(f"lab_services.bikeshare.{service}").app
         routes = [each for each in app.routes if isinstance(each, APIRoute)]
         found = {each.path: {m for r in routes if r.path == each.path for m in r.methods} - {"HEAD"} for each in routes}

@@ -135,6 +135,14 @@ def test_a_file_that_cannot_be_read_is_a_finding(city_db: Path) -> None:
     assert second.startswith("other.db cannot be audited: no such column")
 
 
+def test_what_a_broker_keeps_is_no_database(city_db: Path) -> None:
+    """A broker that has ended in peace leaves an index.db of its own form, which breaks no law."""
+    folder = city_db.parent / "broker" / "jetstream" / "streams" / "RIDES" / "msgs"
+    folder.mkdir(parents=True)
+    (folder / "index.db").write_bytes(b"no database" * 100)
+    assert audit(city_db.parent).kept
+
+
 def test_the_audit_writes_nothing(city_db: Path) -> None:
     """The audited file is the same byte for byte."""
     before = city_db.read_bytes()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,8 +21,10 @@ from lab_services.bikeshare import database, stations, wallet
 from lab_services.bikeshare.database import opened, transaction
 from lab_services.bikeshare.problems import Problem, speak_problems
 from tests.bikeshare.town import (
+    MESSAGE_SERVICES,
     ROOT,
     STOP_SECONDS,
+    broker,
     check_problem,
     eventually,
     get,
@@ -31,16 +34,17 @@ from tests.bikeshare.town import (
     wait_until_ready,
 )
 
+LEAVE_SECONDS = 3.0  # after which the runtime kills
+
 
 @contextmanager
 def wallet_alone(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     """Run the wallet by the command of its users, on a port of the system's choice."""
     command = [sys.executable, "-m", "uvicorn", "lab_services.bikeshare.wallet:app", "--port", "0"]
     with running(command, folder, DATA_DIR="data", RIDERS="zed:700") as process:
-        log = folder / "log"
-        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), within=30)
-        wait_until_ready(found.group())
-        yield process, found.group()
+        url = address(folder)
+        wait_until_ready(url)
+        yield process, url
 
 
 def test_a_service_runs_without_the_course_and_its_data_outlives_it(tmp_path: Path) -> None:
@@ -59,9 +63,93 @@ def test_a_service_runs_without_the_course_and_its_data_outlives_it(tmp_path: Pa
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def test_a_service_that_finds_no_broker_answers_waits_and_leaves(tmp_path: Path) -> None:
+    """It is live and not ready, keeps what it is told, works when the broker comes, and ends when it is told to."""
+    with ExitStack() as stack:
+        port = stack.enter_context(kept_port())
+        alone = {
+            name: stack.enter_context(message_service(name, tmp_path, f"nats://127.0.0.1:{port}"))
+            for name in MESSAGE_SERVICES
+        }
+        urls = {name: address(tmp_path / name) for name in alone}
+        for url in urls.values():
+            wait_until_live(url)
+            check_problem(get(url + "/health/ready"), 503, "broker")
+        assert ends(alone.pop("batteries"))
+        rides, billing = urls["ride_ends"], urls["billing"]
+        end = {"rider_id": "zed", "cents": 300}
+        check_problem(httpx.put(rides + "/rides/r-1/ended", json=end, trust_env=False), 503, "broker")
+        assert get(rides + "/rides/r-1").json()["cents"] == 300
+        stack.enter_context(broker(tmp_path / "broker", port))
+        for name in alone:
+            wait_until_ready(urls[name])
+        assert httpx.put(rides + "/rides/r-1/ended", json=end, trust_env=False).status_code == 200
+        charge = {"rider_id": "zed", "captured_cents": 300}
+        eventually(lambda: get(billing + "/charges/r-1").json()["charges"] == [charge], within=STOP_SECONDS)
+        assert all(map(ends, alone.values()))
+    for name in MESSAGE_SERVICES:
+        told = (tmp_path / name / "log").read_text()
+        assert "Traceback" not in told and "zed" not in told and told.count("Connection refused") <= 1
+
+
+def test_a_service_with_a_wrong_password_says_so_once(tmp_path: Path) -> None:
+    """It is refused again and again, its log has one line of it, and it is not ready."""
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "lab.conf").write_text("authorization { users = [ { user: a, password: b } ] }")
+    with broker(tmp_path / "broker") as url:
+        with message_service("batteries", tmp_path, url.replace("//", "//a:wrong@")) as process:
+            service = address(tmp_path / "batteries")
+            log = tmp_path / "batteries" / "log"
+            eventually(lambda: "Authorization Violation" in log.read_text(), within=STOP_SECONDS)
+            refused = rejections(tmp_path / "broker" / "log")
+            eventually(lambda: rejections(tmp_path / "broker" / "log") >= refused + 2, within=STOP_SECONDS)
+            check_problem(get(service + "/health/ready"), 503, "broker")
+            assert ends(process)
+        assert log.read_text().count("Authorization Violation") == 1
+
+
+def rejections(log: Path) -> int:
+    """Count how often a broker has told somebody to stay outside."""
+    return log.read_text().count("authentication error")
+
+
+@contextmanager
+def message_service(name: str, folder: Path, url: str) -> Iterator[subprocess.Popen]:
+    """Run a service by the command of its users, with a broker at an address where perhaps nobody is."""
+    command = [sys.executable, "-m", "uvicorn", f"lab_services.bikeshare.{name}:app", "--port", "0"]
+    with running(command, folder / name, DATA_DIR="data", RIDERS="zed:700", NATS_URL=url) as process:
+        yield process
+
+
+def address(folder: Path) -> str:
+    """Return where a service listens, as its log says."""
+    log = folder / "log"
+    return str(eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), within=30).group())
+
+
+def wait_until_live(url: str) -> None:
+    eventually(lambda: get(url + "/health/live").status_code == 200)
+
+
+def ends(process: subprocess.Popen) -> bool:
+    """Ask a process to end, and say whether it did so by itself and in time."""
+    process.terminate()
+    return process.wait(LEAVE_SECONDS) in (0, -signal.SIGTERM)
+
+
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """Keep a port on which nobody listens: no connection can be made from it to itself, and a server may bind it."""
+    with socket.socket() as endpoint:
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        endpoint.bind(("127.0.0.1", 0))
+        yield int(endpoint.getsockname()[1])
+
+
 def test_a_service_imports_nothing_of_the_course() -> None:
     """The services know the runtime, the checks and the views as little as these know bikes."""
     code = "import sys, lab_services.bikeshare.rides, lab_services.bikeshare.gateway, lab_services.bikeshare.riders\n"
+    code += "from lab_services.bikeshare import ride_ends, billing, displays, batteries\n"
     code += "print(*[name for name in sys.modules if name.startswith('lab_services.')])"
     names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "lab_services.bikeshare.rides" in names

@@ -23,12 +23,15 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from lab_services.servers import nats
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # one that is empty: httpx reads all certificates for each client
 PYTHON_SERVICES = ("stations", "wallet", "pricing", "notices", "rides", "gateway")
+MESSAGE_SERVICES = ("ride_ends", "billing", "displays", "batteries")
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,15 @@ def in_this_process(app: FastAPI) -> Iterator[httpx.Client]:
         finally:
             server.should_exit = True
             thread.join(STOP_SECONDS)
+
+
+@contextmanager
+def broker(folder: Path, port: int = 0) -> Iterator[str]:
+    """Run a broker that is open to all; yield its address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command, _ = nats.SERVER.command(nats.SERVER.find(), folder, port)
+    with running(command, folder) as process:
+        yield eventually(lambda: nats.SERVER.address(folder, process.pid, port), within=READY_SECONDS)
 
 
 @contextmanager
