@@ -24,7 +24,7 @@ import psutil
 from lab_services.notebooks import processes_of
 
 ROOT = Path(__file__).parents[2]
-RUN_SECONDS = 240
+NOTEBOOK_SECONDS = 150  # of each notebook in a run; a quiet machine takes a fifth of it
 QUIET_SECONDS = 15
 CELL_SECONDS = 60
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -147,7 +147,8 @@ def run_notebooks(
             prepare(Path(environment["COURSE_WORK"]))
         before = course_files()
         began = time.monotonic()
-        exit_code, output = _pytest(command(notebooks, around.folder, lax, cell_seconds, guarded), environment, around)
+        arguments = command(notebooks, around.folder, lax, cell_seconds, guarded)
+        exit_code, output = _pytest(arguments, environment, around, NOTEBOOK_SECONDS * len(notebooks))
         seconds = time.monotonic() - began
         processes, ports = what_is_left(around, quiet_seconds)
         files = changed_files(before) + strewn_files(around.folder / "tmp")
@@ -164,7 +165,9 @@ def command(notebooks: Sequence[Path], folder: Path, lax: bool, cell_seconds: fl
     return [*plain, "-p", "nbval.plugin", *plugins, *nbval, *map(str, notebooks)]
 
 
-def _pytest(arguments: list[str], environment: Mapping[str, str], around: Surroundings) -> tuple[int, str]:
+def _pytest(
+    arguments: list[str], environment: Mapping[str, str], around: Surroundings, most_seconds: float
+) -> tuple[int, str]:
     env = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     watcher = threading.Thread(target=around.watch_ports, daemon=True)
     with (around.folder / "output").open("w+", encoding="utf-8") as output:
@@ -173,7 +176,7 @@ def _pytest(arguments: list[str], environment: Mapping[str, str], around: Surrou
         )
         watcher.start()
         try:
-            process.wait(RUN_SECONDS)
+            process.wait(most_seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

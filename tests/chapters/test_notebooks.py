@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from lab_services.notebooks import normalised, read_notebook
-from tests.chapters.nbval_run import ROOT, NbvalRun, run_notebooks
+from tests.chapters.nbval_run import NOTEBOOK_SECONDS, ROOT, NbvalRun, run_notebooks
 from tests.chapters.rules import RULES, Rule, code_cells
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MODES = ("starter", "solution")
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 each_mode = pytest.mark.parametrize("mode", MODES)
+long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # whichever comes first runs all chapters
 
 
 def lay_solutions(work: Path) -> None:
@@ -41,6 +42,7 @@ def test_there_are_chapters() -> None:
 
 @each_mode
 @each_chapter
+@long_enough
 @pytest.mark.slow
 def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
     """Every code cell of the chapter runs, and on the starters shows what is stored."""
@@ -53,6 +55,7 @@ def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
 
 
 @each_mode
+@long_enough
 @pytest.mark.slow
 def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str) -> None:
     """After the last chapter no process lives, no port is open, and no file lies outside the work folder."""

@@ -18,9 +18,20 @@ def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
+def starters_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
+    """Have the starters judged, several at once, in the tests' order."""
+    yield from judging("starters_ahead", request)
+
+
+@pytest.fixture(scope="session")
+def variants_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
     """Have the wrong answers and spared designs of all selected tests judged, several at once, in the tests' order."""
-    asked = [item.callspec.params for item in request.session.items if "ahead" in getattr(item, "fixturenames", ())]
-    pool = judge_ahead((each["lab"], each.get("wrong") or each["spared"]) for each in asked)
+    yield from judging("variants_ahead", request)
+
+
+def judging(fixture: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Judge what the tests with this fixture are about."""
+    asked = [item.callspec.params for item in request.session.items if fixture in getattr(item, "fixturenames", ())]
+    pool = judge_ahead((each["lab"], each.get("wrong") or each.get("spared")) for each in asked)
     yield
     pool.shutdown(cancel_futures=True)

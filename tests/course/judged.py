@@ -1,15 +1,16 @@
 """Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
 
-Starters and solutions are judged alone. Wrong answers and spared designs are many, and of each a core is idle half the
-time: `judge_ahead` has JUDGES of them judged at once while the tests take the results in their order.
+Solutions are judged alone. All else is much, and of each judgement a core is idle half the time: `judge_ahead` has
+JUDGES of them going on at once, each in a process of its own, while the tests take the results in their order.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from lab_services.runtime.spec import LabSpec, lab_names, load_spec
 ROOT = Path(__file__).parents[2]
 LABS = lab_names(ROOT)
 WRONG = [(lab, wrong) for lab in LABS for wrong in load_wrong_answers(load_spec(lab, ROOT))]
-JUDGES = min(4, os.cpu_count() or 1)
 SPARED = [(lab, spared) for lab in LABS for spared in load_spared(load_spec(lab, ROOT))]
+JUDGES = min(4, (os.cpu_count() or 1) + 1)
+Variant = WrongAnswer | Spared | None  # None is the starter
+_judged: dict[tuple[str, Variant], Future[Any]] = {}
 
 
 def spec_of(lab: str) -> LabSpec:
@@ -31,44 +34,15 @@ def spec_of(lab: str) -> LabSpec:
 
 
 @cache
-def starter_report(lab: str) -> CheckReport:
-    """Judge the starter by all checks of its lab."""
-    return judge(spec_of(lab), spec_of(lab).folder)
-
-
-@cache
 def solution_report(lab: str) -> CheckReport:
     """Judge the solution by all checks of its lab."""
     return judge(spec_of(lab), {})
 
 
-def judge_ahead(variants: Iterable[tuple[str, WrongAnswer | Spared]]) -> ThreadPoolExecutor:
-    """Begin to judge wrong answers and spared designs, in this order; whoever shuts the pool down stops it."""
-    pool = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
-    for lab, variant in variants:
-        work = _judge_wrong if isinstance(variant, WrongAnswer) else _judge_spared
-        if (lab, variant) not in _judged:
-            _judged[lab, variant] = pool.submit(partial(work, lab), variant)
-    return pool
-
-
-_judged: dict[tuple[str, WrongAnswer | Spared], Future[Any]] = {}
-
-
-def _once(lab: str, variant: WrongAnswer | Spared) -> Any:
-    if (lab, variant) not in _judged:
-        judge_ahead([(lab, variant)]).shutdown()
-    return _judged[lab, variant].result()
-
-
-def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
-    """Judge a wrong answer by the one check that must fail it."""
-    row: CheckRow = _once(lab, wrong)
-    return row
-
-
-def _judge_wrong(lab: str, wrong: WrongAnswer) -> CheckRow:
-    return judge(spec_of(lab), overlay(spec_of(lab), wrong), [wrong.killed_by]).rows[0]
+def starter_report(lab: str) -> CheckReport:
+    """Judge the starter by all checks of its lab."""
+    report: CheckReport = _once(lab, None)
+    return report
 
 
 def spared_report(lab: str, spared: Spared) -> CheckReport:
@@ -77,11 +51,47 @@ def spared_report(lab: str, spared: Spared) -> CheckReport:
     return report
 
 
-def _judge_spared(lab: str, spared: Spared) -> CheckReport:
-    changed = {edit.file for edit in spared.edits}
-    tasks = [task for task in spec_of(lab).tasks.values() if changed & set(task.files)]
+@cache
+def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
+    """Judge a wrong answer by the one check that must fail it.
+
+    One that seems to survive is judged once more: beside other judgements a race may not come about that does alone.
+    """
+    row: CheckRow = _once(lab, wrong).rows[0]
+    return row if row.verdict == FAILED and wrong.says in told(row) else judge_variant(lab, wrong).rows[0]
+
+
+def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
+    """Begin to judge, in this order; whoever shuts the pool down stops it.
+
+    Processes and not threads: ast.parse() of Python 3.11 fails when two threads are in it (python/cpython 106905).
+    """
+    pool = ProcessPoolExecutor(JUDGES, multiprocessing.get_context("spawn"))
+    for lab, variant in variants:
+        if (lab, variant) not in _judged:
+            _judged[lab, variant] = pool.submit(judge_variant, lab, variant)
+    return pool
+
+
+def judge_variant(lab: str, variant: Variant) -> CheckReport:
+    """Judge the starter, a wrong answer by the check that kills it, or a spared design by all checks of its tasks."""
+    spec = spec_of(lab)
+    if variant is None:
+        return judge(spec, spec.folder)
+    if isinstance(variant, WrongAnswer):
+        return judge(spec, overlay(spec, variant), [variant.killed_by])
+    changed = {edit.file for edit in variant.edits}
+    tasks = [task for task in spec.tasks.values() if changed & set(task.files)]
     checks = [check for task in tasks for check in task.checks]
-    return judge(spec_of(lab), overlay(spec_of(lab), spared), checks or None)
+    return judge(spec, overlay(spec, variant), checks or None)
+
+
+def _once(lab: str, variant: Variant) -> CheckReport:
+    if (lab, variant) not in _judged:
+        _judged[lab, variant] = Future()
+        _judged[lab, variant].set_result(judge_variant(lab, variant))
+    report: CheckReport = _judged[lab, variant].result()
+    return report
 
 
 def told(row: CheckRow) -> str:

@@ -38,6 +38,7 @@ each_spared = pytest.mark.parametrize(
 
 
 @each_lab
+@pytest.mark.usefixtures("starters_ahead")
 def test_the_starter_fails_exactly_what_is_listed(lab: str, record_property: Record) -> None:
     """The starter runs and fails the checks listed as red, no other, each by an expectation and not by accident."""
     report = starter_report(lab)
@@ -62,7 +63,7 @@ def test_the_solution_passes_every_check(lab: str, record_property: Record) -> N
 
 
 @each_wrong
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("variants_ahead")
 def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> None:
     """The named check fails a wrong answer, and its message names the mistake."""
     row = wrong_row(lab, wrong)
@@ -71,7 +72,7 @@ def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> 
 
 
 @each_spared
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("variants_ahead")
 def test_a_spared_design_passes(lab: str, spared: Spared) -> None:
     """A right design that is not ours passes every check of its tasks."""
     report = spared_report(lab, spared)
