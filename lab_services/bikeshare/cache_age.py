@@ -7,12 +7,14 @@ which it was true, and whoever looks it up is shown a Date that says the same.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from email.utils import formatdate
 
 import httpx
 from hishel import Headers
 
+TURN_SECONDS = 0.02  # hishel reads its clock within these, however busy the machine is
 BORN = "x-born"  # seconds since 1970; stays between the network and the storage, no client and no origin sees it
 
 
@@ -30,7 +32,13 @@ def age_of(headers: Headers | httpx.Headers) -> float:
     return max(0.0, time.time() - float(headers.get(BORN) or time.time()))
 
 
-def date_for_hishel(headers: Headers) -> Headers:
-    """Return the headers with the Date from which hishel works out this age, rounded down as in the field Age."""
+async def date_for_hishel(headers: Headers) -> Headers:
+    """Return the headers with the Date from which hishel works out this age, rounded down as in the field Age.
+
+    hishel reads the clock once more: if a second began in between, it would find the answer a second too old. So what
+    is looked up right before a second begins waits for it.
+    """
+    if (left := 1 - time.time() % 1) < TURN_SECONDS:
+        await asyncio.sleep(left)
     date = formatdate(int(time.time()) - int(age_of(headers)), usegmt=True)
     return Headers({**{key: headers.get_list(key) or [] for key in headers}, "date": [date]})

@@ -78,7 +78,7 @@ class Memory(AsyncBaseStorage):
         if (kept := self._kept.get(key)) is None:
             return []
         self._kept.move_to_end(key)
-        return [shown(kept, date_for_hishel(kept.entry.response.headers))]
+        return [shown(kept, await date_for_hishel(kept.entry.response.headers))]
 
     async def update_headers(self, id: UUID, headers: Headers) -> None:
         """Take over the headers of a 304."""

@@ -104,10 +104,17 @@ class Process:
             self.broken = LabError.from_dict(message["error"])
         elif message["event"] == "closed":
             self.closed.set()
-        elif message["event"] == "connection" and self.heir is not None:
-            self.heir._tell({"do": "adopt"}, fds)
+        elif message["event"] == "connection" and (heir := self._newest_heir()) is not None:
+            heir._tell({"do": "adopt"}, fds)
         for fd in fds:
             os.close(fd)
+
+    def _newest_heir(self) -> Process | None:
+        """Return who serves now: an heir may have been replaced while this process still owed an answer."""
+        heir = self.heir
+        while heir is not None and heir.heir is not None:
+            heir = heir.heir
+        return heir
 
     def has_ended(self, status: int) -> None:
         """Note the end; called once, by the launcher's client."""

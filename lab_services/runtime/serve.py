@@ -62,6 +62,7 @@ class ReplaceableServer(uvicorn.Server):
         self._reader = wire.Reader(control)
         self._wake = asyncio.Event()
         self._handover: asyncio.Task[None] | None = None
+        self._adopting: set[asyncio.Task[Any]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start up, then say which files of the folder the app lives on."""
@@ -96,7 +97,9 @@ class ReplaceableServer(uvicorn.Server):
         connection = socket.socket(fileno=fd)
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        self._adopting = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        adopting = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        self._adopting.add(adopting)
+        adopting.add_done_callback(self._adopting.discard)
 
     def _protocol(self) -> MovableProtocol:
         return MovableProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
@@ -106,11 +109,13 @@ class ReplaceableServer(uvicorn.Server):
             server.close()
         wire.send(self._control, {"event": "closed"})
         end = asyncio.get_running_loop().time() + HANDOVER_SECONDS
-        while self.server_state.connections and asyncio.get_running_loop().time() < end:
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(HANDOVER_POLL_SECONDS)  # first, because what was just accepted is not counted yet
             for connection in list(self.server_state.connections):
                 if isinstance(connection, MovableProtocol) and connection.idle():
                     self._move(connection)
-            await asyncio.sleep(HANDOVER_POLL_SECONDS)
+            if not self.server_state.connections and not self._adopting:
+                break
         self.should_exit = True
         self._wake.set()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from lab_services.errors import LabError, NotRunning, UnknownName
-from tests.runtime.conftest import HELLO, Maker, refused, service, until, word, write
+from tests.runtime.conftest import HELLO, Maker, alive, refused, service, until, word, write
 
 
 def test_every_service_answers_when_start_returns(make_town: Maker) -> None:
@@ -86,6 +89,24 @@ def test_an_edit_restarts_only_the_services_that_use_the_file(make_town: Maker) 
     write(lab.folder / "tariff.py", "CENTS = 2\n")
     assert lab["a"].pids != before[0]
     assert lab["b"].pids == before[1]
+
+
+def test_a_slow_answer_outlives_two_restarts(make_town: Maker) -> None:
+    """Who waits for an answer while the service is replaced twice gets it, and asks on over the same connection."""
+    slow = '@app.get("/slow")\ndef slow():\n    print("asked")\n    time.sleep(1.5)\n    return {"pid": os.getpid()}\n'
+    lab = make_town(service("a"), a=f"import time\n{HELLO}\n{slow}")
+    lab.start()
+    (first,) = lab["a"].pids
+    connection = HTTPConnection(urlsplit(lab["a"].url).netloc, timeout=10)
+    connection.request("GET", "/slow")
+    until(lambda: "asked" in str(lab.logs("a")))
+    for _ in range(2):
+        lab.restart("a")
+    assert json.load(connection.getresponse())["pid"] == first
+    until(lambda: not alive(first))
+    connection.request("GET", "/")
+    assert (json.load(connection.getresponse())["pid"],) == lab["a"].pids
+    connection.close()
 
 
 def test_restarts_under_load_lose_no_request(make_town: Maker) -> None:
