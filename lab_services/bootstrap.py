@@ -143,6 +143,8 @@ def set_up(root: Path, venv: Path, command: str) -> None:
     print(f"Setting up: the packages of requirements.txt; a minute or two, the log is {log}", flush=True)
     install(["-r", str(wanted)], venv, uv, log, command)
     install(["--no-deps", "--no-build-isolation", "-e", str(root)], venv, uv, log, command)
+    # The course's own bytecode, which pip leaves out: where none may be written, each process would compile it anew.
+    run([str(venv / "bin" / "python"), "-m", "compileall", "-q", str(root / "lab_services")], log)
     (venv / UNFINISHED).unlink()
     (venv / NOTE).write_text(fingerprint(root))
     print("Setting up: done; the next start takes no time.", flush=True)

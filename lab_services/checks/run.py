@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,18 @@ def run_checks(lab_name: str | LabSpec, task: str | None = None, *, workspace: P
     return result
 
 
-def judge(lab_name: str | LabSpec, files: Mapping[str, str] | Path, checks: Sequence[str] | None = None) -> CheckReport:
+def judge(
+    lab_name: str | LabSpec,
+    files: Mapping[str, str] | Path,
+    checks: Sequence[str] | None = None,
+    run: Callable[..., int] = run_to_end,
+) -> CheckReport:
     """Judge a variant of the solution; nothing of it counts as progress.
 
     Args:
         files: texts by file name, laid over starter and solution; or a folder, judged as it is.
         checks: only these check functions; None for all.
+        run: runs the command of the checks and returns its status, as `run_to_end` does.
     """
     spec = as_spec(lab_name)
     plan = selected(spec, None, checks)
@@ -68,7 +74,7 @@ def judge(lab_name: str | LabSpec, files: Mapping[str, str] | Path, checks: Sequ
             snapshot(spec, folder, files)
         else:
             lay_variant(spec, folder, files)
-        return judge_folder(spec, None, plan, folder, scratch, checks)
+        return judge_folder(spec, None, plan, folder, scratch, checks, run)
 
 
 def judge_folder(
@@ -78,6 +84,7 @@ def judge_folder(
     folder: Path,
     scratch: Path,
     names: Sequence[str] | None = None,
+    run: Callable[..., int] = run_to_end,
 ) -> CheckReport:
     """Judge a copy that nobody else uses: first whether it can be read, then how it behaves."""
     if (broken := unreadable_file(folder)) is not None:
@@ -89,7 +96,7 @@ def judge_folder(
     output = scratch / "output.txt"
     seconds = limits.run_seconds(len(plan))
     try:
-        status = run_to_end(command, env=env, cwd=scratch, output=output, mark=RESULT, seconds=seconds)
+        status = run(command, env=env, cwd=scratch, output=output, mark=RESULT, seconds=seconds)
     except subprocess.TimeoutExpired:
         status = 1
     except OSError as error:

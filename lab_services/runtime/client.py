@@ -22,6 +22,30 @@ ORDER_SECONDS = 120.0  # the longest an order may take; each step inside has a l
 CLOSE_SECONDS = 8.0
 
 
+def start_supervisor(lab: str, registry: Path, mark: str, log: Path, modules: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the supervisor of a lab: orders go to its standard input, whose end is the end of the lease.
+
+    Args:
+        registry: the folder in which it makes itself known.
+        mark: COURSE_RUN in its environment, and in that of all it starts.
+        log: the file for what it prints of its own troubles.
+        modules: what its launcher imports besides, for the services to come.
+    """
+    registry.mkdir(parents=True, exist_ok=True)
+    settings = {"lab": lab, "registry": str(registry), "modules": list(modules)}
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab_services.runtime", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env={**os.environ, "COURSE_RUN": mark, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+
+
 class SupervisorClient:
     """Starts a supervisor and talks to it. Safe to use from several threads."""
 
@@ -89,20 +113,7 @@ class SupervisorClient:
             self._process.stdin.close()
 
     def _start(self, modules: Sequence[str]) -> subprocess.Popen[bytes]:
-        self._registry.mkdir(parents=True, exist_ok=True)
-        settings = {"lab": self.lab, "registry": str(self._registry), "modules": list(modules)}
-        root = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        env = {**os.environ, "COURSE_RUN": self._mark, "PYTHONPATH": path}
-        with self._log.open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "lab_services.runtime", json.dumps(settings)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=env,
-                start_new_session=True,
-            )
+        return start_supervisor(self.lab, self._registry, self._mark, self._log, modules)
 
     def _write(self, order: dict[str, Any]) -> None:
         assert self._process.stdin is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.chapters.rules import RULES, Rule, code_cells
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MODES = ("starter", "solution")
+Runs = dict[str, Future[NbvalRun]]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 each_mode = pytest.mark.parametrize("mode", MODES)
 long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # whichever comes first runs all chapters
@@ -27,9 +29,15 @@ def lay_solutions(work: Path) -> None:
         lay_solution(load_spec(name, ROOT), work / name)
 
 
-@cache
-def run_of(mode: str) -> NbvalRun:
-    """Run all chapters once in one process: strictly on the starters, without comparing on the solutions."""
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    """Run all chapters in both modes at once, each mode in a process: of a chapter's time, half is waiting."""
+    with ThreadPoolExecutor(len(MODES)) as threads:
+        yield {mode: threads.submit(run_all, mode) for mode in MODES}
+
+
+def run_all(mode: str) -> NbvalRun:
+    """Run all chapters, one after the other: strictly on the starters, without comparing on the solutions."""
     if mode == "starter":
         return run_notebooks(CHAPTERS)
     return run_notebooks(CHAPTERS, lax=True, prepare=lay_solutions)
@@ -44,9 +52,9 @@ def test_there_are_chapters() -> None:
 @each_chapter
 @long_enough
 @pytest.mark.slow
-def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
+def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str, runs: Runs) -> None:
     """Every code cell of the chapter runs, and on the starters shows what is stored."""
-    run = run_of(mode)
+    run = runs[mode].result()
     failures = run.failures(chapter)
     if failures:
         pytest.fail(failures, pytrace=False)
@@ -57,9 +65,9 @@ def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
 @each_mode
 @long_enough
 @pytest.mark.slow
-def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str) -> None:
+def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str, runs: Runs) -> None:
     """After the last chapter no process lives, no port is open, and no file lies outside the work folder."""
-    run = run_of(mode)
+    run = runs[mode].result()
     assert run.exit_code == 0 or any(not cell.passed for cell in run.cells), run.output
     assert (run.processes, run.ports, run.files) == ((), (), ())
 

@@ -1,14 +1,14 @@
 """Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
 
-Solutions are judged alone. All else is much, and of each judgement a core is idle half the time: `judge_ahead` has
-JUDGES of them going on at once, each in a process of its own, while the tests take the results in their order.
+Solutions are judged alone and as a learner's files are. All else is much: `judge_ahead` has JUDGES of them going on at
+once, each in a process that stays warm (`warm.py`), while the tests take the results in their order.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from lab_services.checks import WrongAnswer, judge, load_spared, load_wrong_answers, overlay
 from lab_services.checks.report import FAILED, PARTS, CheckReport, CheckRow
+from lab_services.checks.subprocess_run import run_to_end
 from lab_services.checks.wrong_answers import Spared
 from lab_services.runtime.spec import LabSpec, lab_names, load_spec
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 LABS = lab_names(ROOT)
 WRONG = [(lab, wrong) for lab in LABS for wrong in load_wrong_answers(load_spec(lab, ROOT))]
 SPARED = [(lab, spared) for lab in LABS for spared in load_spared(load_spec(lab, ROOT))]
-JUDGES = min(4, os.cpu_count() or 1)
+JUDGES = min(4, (os.cpu_count() or 1) + 1)  # each waits more than it works
 Variant = WrongAnswer | Spared | None  # None is the starter
 _judged: dict[tuple[str, Variant], Future[Any]] = {}
 
@@ -73,21 +74,28 @@ def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(JUDGES, multiprocessing.get_context("spawn"))
     for lab, variant in variants:
         if (lab, variant) not in _judged:
-            _judged[lab, variant] = pool.submit(judge_variant, lab, variant)
+            _judged[lab, variant] = pool.submit(judge_warm, lab, variant)
     return pool
 
 
-def judge_variant(lab: str, variant: Variant) -> CheckReport:
+def judge_warm(lab: str, variant: Variant) -> CheckReport:
+    """Judge a variant in a fork of this process; to be called in a process of its own."""
+    from tests.course.warm import run_warm
+
+    return judge_variant(lab, variant, run_warm)
+
+
+def judge_variant(lab: str, variant: Variant, run: Callable[..., int] = run_to_end) -> CheckReport:
     """Judge the starter, a wrong answer by the check that kills it, or a spared design by all checks of its tasks."""
     spec = spec_of(lab)
     if variant is None:
-        return judge(spec, spec.folder)
+        return judge(spec, spec.folder, run=run)
     if isinstance(variant, WrongAnswer):
-        return judge(spec, overlay(spec, variant), [variant.killed_by])
+        return judge(spec, overlay(spec, variant), [variant.killed_by], run)
     changed = {edit.file for edit in variant.edits}
     tasks = [task for task in spec.tasks.values() if changed & set(task.files)]
     checks = [check for task in tasks for check in task.checks]
-    return judge(spec, overlay(spec, variant), checks or None)
+    return judge(spec, overlay(spec, variant), checks or None, run)
 
 
 def _once(lab: str, variant: Variant) -> CheckReport:

@@ -1,0 +1,54 @@
+"""A warm judgement says what a fresh one says, and survives one that does not end."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from lab_services.checks import limits
+from lab_services.checks.report import CheckReport
+from lab_services.errors import CheckError
+from tests.course.judged import WRONG, judge_variant, judge_warm
+
+LAB, FIRST = WRONG[0]
+
+
+@pytest.fixture
+def judging() -> Iterator[ProcessPoolExecutor]:
+    """A judging process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def facts(report: CheckReport) -> list[tuple[str, str, str, str]]:
+    """Return what a report says, without its times."""
+    return [(row.check, row.verdict, row.kind, row.failure.why if row.failure else "") for row in report.rows]
+
+
+@pytest.mark.parametrize("variant", [None, FIRST], ids=["starter", FIRST.id])
+def test_a_warm_judgement_is_like_a_fresh_one(judging: ProcessPoolExecutor, variant: object) -> None:
+    """The same rows, twice in one judging process, for a starter and for a wrong answer."""
+    fresh = facts(judge_variant(LAB, variant))  # type: ignore[arg-type]
+    assert [facts(judging.submit(judge_warm, LAB, variant).result()) for _ in range(2)] == [fresh] * 2
+
+
+def test_one_that_does_not_end_costs_only_itself(judging: ProcessPoolExecutor) -> None:
+    """A run that is cut off is an error and takes its city along; the next one is judged."""
+    said = judging.submit(cut_off_after, 1.0).result()
+    assert "could not be run" in said
+    assert not judging.submit(judge_warm, LAB, FIRST).result().passed
+
+
+def cut_off_after(seconds: float) -> str:
+    """Judge a starter with a limit that no run keeps to; return what is said of it."""
+    kept, limits.run_seconds = limits.run_seconds, lambda checks: seconds  # type: ignore[assignment]
+    try:
+        judge_warm("01_services", None)
+    except CheckError as error:
+        return str(error)
+    finally:
+        limits.run_seconds = kept
+    return "it ended"
