@@ -38,7 +38,7 @@ async def date_for_hishel(headers: Headers) -> Headers:
     hishel reads the clock once more: if a second began in between, it would find the answer a second too old. So what
     is looked up right before a second begins waits for it.
     """
-    if (left := 1 - time.time() % 1) < TURN_SECONDS:
+    while (left := 1 - time.time() % 1) < TURN_SECONDS:  # once more: a loop may wake a little too early
         await asyncio.sleep(left)
     date = formatdate(int(time.time()) - int(age_of(headers)), usegmt=True)
     return Headers({**{key: headers.get_list(key) or [] for key in headers}, "date": [date]})

@@ -67,14 +67,16 @@ async def stub_of(target: str) -> AsyncIterator[Any]:
         yield services.LocksServiceStub(channel)
 
 
-def talk(gateway: Gateway, talking: Callable[[Any], Awaitable[Any]], replica: int = 0) -> Any:
-    """Run a conversation with one replica."""
+def talk(
+    gateway: Gateway, talking: Callable[[Any], Awaitable[Any]], replica: int = 0, seconds: float = 3 * CALL_SECONDS
+) -> Any:
+    """Run a conversation with one replica, for so many seconds at most."""
 
     async def run() -> Any:
         async with stub_of(gateway.targets[replica]) as stub:
             return await talking(stub)
 
-    return asyncio.run(asyncio.wait_for(run(), 3 * CALL_SECONDS))
+    return asyncio.run(asyncio.wait_for(run(), seconds))
 
 
 def ask(gateway: Gateway, rpc: str, replica: int = 0, **fields: Any) -> Any:

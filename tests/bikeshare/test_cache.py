@@ -90,20 +90,31 @@ def test_a_fresh_answer_is_asked_for_once(both: tuple[Origin, httpx.Client]) -> 
 
 
 def test_an_answer_is_fresh_for_its_whole_max_age_and_not_longer(both: tuple[Origin, httpx.Client]) -> None:
-    """max-age=1 is one second, not what is left of the second of its Date; then the new answer replaces the old."""
-    origin, client = both
+    """max-age=1 is one second, not what is left of the second of its Date; then the new answer replaces the old.
+
+    Never longer, in three tries. It may be less in one of them: hishel reads its clock once more, and a busy machine
+    may let a second begin in between.
+    """
+    lives = [life_of_an_answer(*both, f"/tariff?try={number}") for number in range(3)]
+    assert all(served < 1 for served, _ in lives)
+    assert max(ended for _, ended in lives) >= 1, lives
+
+
+def life_of_an_answer(origin: Origin, client: httpx.Client, path: str) -> tuple[float, float]:
+    """Return seconds: from the receipt of an answer of max-age=1 to its last use, and from asking to its end."""
     origin.says("old", cache_control="max-age=1")
     asked_at = time.monotonic()
-    client.get("/tariff")
+    client.get(path)
     received_at = time.monotonic()
     origin.says("new", cache_control="max-age=60")
     last_old = sent_at = received_at
-    while (answer := client.get("/tariff")).text == "old":
+    while (answer := client.get(path)).text == "old":
         last_old, sent_at = sent_at, time.monotonic()
         assert sent_at - asked_at < 5
+    ended_at = time.monotonic()
     assert status(answer) == "fwd=stale; fwd-status=200"
-    assert last_old - received_at < 1 <= time.monotonic() - asked_at
-    assert {client.get("/tariff").text for _ in range(5)} == {"new"}
+    assert {client.get(path).text for _ in range(5)} == {"new"}
+    return last_old - received_at, ended_at - asked_at
 
 
 def test_the_age_of_the_origin_counts(collapsing: tuple[Origin, httpx.Client]) -> None:
