@@ -26,7 +26,7 @@ from lab_services.notebooks import processes_of
 ROOT = Path(__file__).parents[2]
 NOTEBOOK_SECONDS = 150  # of each notebook in a run; a quiet machine takes a fifth of it
 QUIET_SECONDS = 15
-CELL_SECONDS = 60
+CELL_SECONDS = 120  # the checks of a starter wait for what never comes; a quiet machine takes a fifth of it
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -199,22 +199,9 @@ def what_is_left(around: Surroundings, quiet_seconds: float) -> tuple[tuple[str,
     while True:
         processes = tuple(sorted(map(describe, leftovers(around))))
         ports = tuple(sorted(port for port in around.ports if is_open(port)))
-        ports = tuple(port for port in ports if port not in ports_of_others(around)) if ports else ()
         if not (processes or ports) or time.monotonic() > deadline:
             return processes, ports
         time.sleep(0.1)
-
-
-def ports_of_others(around: Surroundings) -> set[int]:
-    """Return the ports on which processes of another run listen: it may have been given one that was ours before."""
-    found = set()
-    with suppress(psutil.Error, OSError):
-        for each in psutil.net_connections(kind="tcp"):
-            if each.status == psutil.CONN_LISTEN and each.pid:
-                with suppress(psutil.Error, OSError):
-                    work = psutil.Process(each.pid).environ().get("COURSE_WORK", around.folder)
-                    found |= set() if Path(work).is_relative_to(around.folder) else {each.laddr.port}
-    return found
 
 
 def leftovers(around: Surroundings) -> list[psutil.Process]:

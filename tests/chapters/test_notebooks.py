@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from tests.chapters.rules import RULES, Rule, code_cells
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MODES = ("starter", "solution")
-Runs = dict[str, Future[NbvalRun]]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 each_mode = pytest.mark.parametrize("mode", MODES)
 long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # whichever comes first runs all chapters
@@ -29,15 +27,9 @@ def lay_solutions(work: Path) -> None:
         lay_solution(load_spec(name, ROOT), work / name)
 
 
-@pytest.fixture(scope="module")
-def runs() -> Iterator[Runs]:
-    """Run all chapters in both modes at once, each mode in a process: of a chapter's time, half is waiting."""
-    with ThreadPoolExecutor(len(MODES)) as threads:
-        yield {mode: threads.submit(run_all, mode) for mode in MODES}
-
-
-def run_all(mode: str) -> NbvalRun:
-    """Run all chapters, one after the other: strictly on the starters, without comparing on the solutions."""
+@cache
+def run_of(mode: str) -> NbvalRun:
+    """Run all chapters once in one process: strictly on the starters, without comparing on the solutions."""
     if mode == "starter":
         return run_notebooks(CHAPTERS)
     return run_notebooks(CHAPTERS, lax=True, prepare=lay_solutions)
@@ -52,9 +44,9 @@ def test_there_are_chapters() -> None:
 @each_chapter
 @long_enough
 @pytest.mark.slow
-def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str, runs: Runs) -> None:
+def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
     """Every code cell of the chapter runs, and on the starters shows what is stored."""
-    run = runs[mode].result()
+    run = run_of(mode)
     failures = run.failures(chapter)
     if failures:
         pytest.fail(failures, pytrace=False)
@@ -65,9 +57,9 @@ def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str, runs: Runs)
 @each_mode
 @long_enough
 @pytest.mark.slow
-def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str, runs: Runs) -> None:
+def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str) -> None:
     """After the last chapter no process lives, no port is open, and no file lies outside the work folder."""
-    run = runs[mode].result()
+    run = run_of(mode)
     assert run.exit_code == 0 or any(not cell.passed for cell in run.cells), run.output
     assert (run.processes, run.ports, run.files) == ((), (), ())
 
