@@ -14,7 +14,7 @@ from email.utils import formatdate
 import httpx
 from hishel import Headers
 
-TURN_SECONDS = 0.02  # hishel reads its clock within these, however busy the machine is
+TURN_SECONDS = 0.02  # hishel reads its clock within these, unless the machine is very busy
 BORN = "x-born"  # seconds since 1970; stays between the network and the storage, no client and no origin sees it
 
 

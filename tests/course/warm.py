@@ -49,9 +49,7 @@ def run_warm(
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
-        os.close(ours)
-        _become(output, cwd, {**env, LEASE: str(lease)})
-        _run(command[command.index("pytest") + 1 :], supervisor)
+        _run(command[command.index("pytest") + 1 :], supervisor, ours, output, cwd, {**env, LEASE: str(lease)})
     try:
         status = _ended(pid, seconds)
     finally:
@@ -64,6 +62,28 @@ def run_warm(
     return status
 
 
+def _run(
+    arguments: Sequence[str],
+    supervisor: subprocess.Popen[bytes],
+    ours: int,
+    output: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+) -> NoReturn:
+    """Run pytest in the fork, and end it whatever happens: it must never go on as the judging process."""
+    status = 3
+    try:
+        os.close(ours)
+        _become(output, cwd, env)
+        lab_services.lab.SupervisorClient = Lent.of(supervisor)  # type: ignore[misc]
+        status = int(pytest.main(list(arguments)))
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
 def _become(output: Path, cwd: Path, env: Mapping[str, str]) -> None:
     os.setsid()
     sink, nothing = os.open(output, os.O_WRONLY | os.O_CREAT), os.open(os.devnull, os.O_RDONLY)
@@ -72,18 +92,6 @@ def _become(output: Path, cwd: Path, env: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-
-
-def _run(arguments: Sequence[str], supervisor: subprocess.Popen[bytes]) -> NoReturn:
-    status = 3
-    try:
-        lab_services.lab.SupervisorClient = Lent.of(supervisor)  # type: ignore[misc]
-        status = int(pytest.main(list(arguments)))
-        sys.stdout.flush()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
 
 def _ended(pid: int, seconds: float) -> int | None:
