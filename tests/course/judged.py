@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ SPARED = [(lab, spared) for lab in LABS for spared in load_spared(load_spec(lab,
 JUDGES = min(4, (os.cpu_count() or 1) + 1)  # each waits more than it works
 Variant = WrongAnswer | Spared | None  # None is the starter
 _judged: dict[tuple[str, Variant], Future[Any]] = {}
+_spawn = multiprocessing.get_context("spawn")
+_turns = _spawn.Semaphore(JUDGES)  # a judgement takes one; who wants to be alone takes all
 
 
 def spec_of(lab: str) -> LabSpec:
@@ -50,20 +54,20 @@ def starter_report(lab: str) -> CheckReport:
 def spared_report(lab: str, spared: Spared) -> CheckReport:
     """Judge a spared design by the checks of every task whose files it changes.
 
-    One that fails beside other judgements is judged once more, as the solutions are: with less beside it.
+    One that fails beside other judgements is judged once more, as the solutions are: alone.
     """
     report: CheckReport = _once(lab, spared)
-    return report if report.passed else judge_variant(lab, spared)
+    return report if report.passed else judge_alone(lab, spared)
 
 
 @cache
 def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
     """Judge a wrong answer by the one check that must fail it.
 
-    One that seems to survive is judged once more: beside other judgements a race may not come about that does alone.
+    One that seems to survive is judged once more, alone: beside others a race may not come about that else does.
     """
     row: CheckRow = _once(lab, wrong).rows[0]
-    return row if row.verdict == FAILED and wrong.says in told(row) else judge_variant(lab, wrong).rows[0]
+    return row if row.verdict == FAILED and wrong.says in told(row) else judge_alone(lab, wrong).rows[0]
 
 
 def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
@@ -71,7 +75,7 @@ def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
 
     Processes and not threads: ast.parse() of Python 3.11 fails when two threads are in it (python/cpython 106905).
     """
-    pool = ProcessPoolExecutor(JUDGES, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(JUDGES, _spawn, _take_turns, [_turns])
     for lab, variant in variants:
         if (lab, variant) not in _judged:
             _judged[lab, variant] = pool.submit(judge_warm, lab, variant)
@@ -82,7 +86,31 @@ def judge_warm(lab: str, variant: Variant) -> CheckReport:
     """Judge a variant in a fork of this process; to be called in a process of its own."""
     from tests.course.warm import run_warm
 
-    return judge_variant(lab, variant, run_warm)
+    with _turns:
+        return judge_variant(lab, variant, run_warm)
+
+
+def judge_alone(lab: str, variant: Variant) -> CheckReport:
+    """Judge a variant when no judging process is at work, as a learner's files are."""
+    with alone():
+        return judge_variant(lab, variant)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until the judging processes have ended what they are at, and keep them from the next."""
+    for _ in range(JUDGES):
+        _turns.acquire()
+    try:
+        yield
+    finally:
+        for _ in range(JUDGES):
+            _turns.release()
+
+
+def _take_turns(turns: Semaphore) -> None:
+    global _turns
+    _turns = turns
 
 
 def judge_variant(lab: str, variant: Variant, run: Callable[..., int] = run_to_end) -> CheckReport:

@@ -11,7 +11,7 @@ import pytest
 from lab_services.checks import limits
 from lab_services.checks.report import CheckReport
 from lab_services.errors import CheckError
-from tests.course.judged import WRONG, judge_variant, judge_warm
+from tests.course.judged import WRONG, alone, judge_ahead, judge_variant, judge_warm
 
 LAB, FIRST = WRONG[0]
 
@@ -52,3 +52,14 @@ def cut_off_after(seconds: float) -> str:
     finally:
         limits.run_seconds = kept
     return "it ended"
+
+
+def test_who_is_alone_has_nobody_beside_it(judging: ProcessPoolExecutor) -> None:
+    """A judging process waits while something is judged alone, and goes on afterwards."""
+    with judge_ahead([]) as pool:
+        pool.submit(judge_warm, LAB, FIRST).result()
+        with alone():
+            waits = pool.submit(judge_warm, LAB, FIRST)
+            judging.submit(judge_warm, LAB, FIRST).result()  # this one is of another pool: a judgement's time
+            assert not waits.done()
+        assert not waits.result().passed
