@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lab_services.doctor.programs import SYSTEM_PROGRAMS, how_to_get
+from tests.ahead import AHEAD
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "COURSE_TESTS"  # in the environment of every process that the tests start, directly or not
@@ -39,6 +40,17 @@ def no_leftovers(pytestconfig: pytest.Config) -> Iterator[None]:
     while (left := living(pytestconfig.stash[_OWN])) and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
     assert not left, "left behind by the tests: " + "; ".join(left)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun_ahead(request: pytest.FixtureRequest, no_leftovers: None) -> Iterator[None]:
+    """Begin the jobs of all tests marked `ahead`, if there are tests of other folders to do meanwhile."""
+    items = request.session.items
+    if len({item.path.parent for item in items}) > 1:
+        for mark in dict.fromkeys(mark for item in items for mark in item.iter_markers("ahead")):
+            AHEAD.begin(*mark.args)
+    yield
+    AHEAD.close()
 
 
 def living(mark: str) -> list[str]:

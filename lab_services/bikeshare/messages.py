@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -139,12 +139,17 @@ async def settled(client: Client, seconds: float = SETTLE_SECONDS) -> None:
 
 async def _leave(client: Client) -> None:
     if client.is_closed or not client.is_connected:  # the broker has gone: there is nothing to wait for
-        return await client.close()
+        return await _close(client)
     draining = asyncio.create_task(_drain(client))  # it has waits of its own, and swallows a cancel: not to be awaited
     done, _ = await asyncio.wait([draining], timeout=DRAIN_SECONDS)
     if not done or draining.exception():
         log.warning("left before all that had arrived was done")
         draining.cancel()
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
+    with suppress(ConnectionError):  # it had something to say, and the connection was lost under it
         await client.close()
 
 

@@ -26,6 +26,7 @@ from lab_services.notebooks import processes_of
 ROOT = Path(__file__).parents[2]
 NOTEBOOK_SECONDS = 150  # of each notebook in a run; a quiet machine takes a fifth of it
 QUIET_SECONDS = 15
+WATCH_SECONDS = 1.0  # between two looks at all processes of the machine, which cost a tenth of that
 CELL_SECONDS = 120  # the checks of a starter wait for what never comes; a quiet machine takes a fifth of it
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -89,7 +90,7 @@ class Surroundings:
 
     def watch_ports(self) -> None:
         """Note every port a process of this run listens on, until `done`."""
-        while not self.done.wait(0.3):
+        while not self.done.wait(WATCH_SECONDS):
             for process in processes_of(self.marker):
                 self.ports |= listening(process)
 

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from lab_services.notebooks import normalised, read_notebook
-from tests.chapters.nbval_run import NOTEBOOK_SECONDS, ROOT, NbvalRun, run_notebooks
+from tests.ahead import AHEAD
+from tests.chapters.nbval_run import NOTEBOOK_SECONDS
 from tests.chapters.rules import RULES, Rule, code_cells
+from tests.chapters.whole_runs import CHAPTERS, MODES, run_chapters
 
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
-MODES = ("starter", "solution")
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-each_mode = pytest.mark.parametrize("mode", MODES)
-long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # whichever comes first runs all chapters
-
-
-def lay_solutions(work: Path) -> None:
-    """Lay the solution of every lab into a fresh work folder."""
-    from lab_services.runtime.spec import lab_names, load_spec
-    from lab_services.runtime.workspace import lay_solution
-
-    for name in lab_names(ROOT):
-        lay_solution(load_spec(name, ROOT), work / name)
-
-
-@cache
-def run_of(mode: str) -> NbvalRun:
-    """Run all chapters once in one process: strictly on the starters, without comparing on the solutions."""
-    if mode == "starter":
-        return run_notebooks(CHAPTERS)
-    return run_notebooks(CHAPTERS, lax=True, prepare=lay_solutions)
+each_mode = pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.ahead(run_chapters, mode)) for mode in MODES]
+)
+long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # the first may run them all, or wait for it
 
 
 def test_there_are_chapters() -> None:
@@ -46,7 +30,7 @@ def test_there_are_chapters() -> None:
 @pytest.mark.slow
 def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
     """Every code cell of the chapter runs, and on the starters shows what is stored."""
-    run = run_of(mode)
+    run = AHEAD.result(run_chapters, mode)
     failures = run.failures(chapter)
     if failures:
         pytest.fail(failures, pytrace=False)
@@ -59,7 +43,7 @@ def test_a_chapter_runs_from_top_to_bottom(chapter: Path, mode: str) -> None:
 @pytest.mark.slow
 def test_a_run_of_the_chapters_leaves_nothing_behind(mode: str) -> None:
     """After the last chapter no process lives, no port is open, and no file lies outside the work folder."""
-    run = run_of(mode)
+    run = AHEAD.result(run_chapters, mode)
     assert run.exit_code == 0 or any(not cell.passed for cell in run.cells), run.output
     assert (run.processes, run.ports, run.files) == ((), (), ())
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ahead import AHEAD
 from tests.course.judged import judge_ahead
 
 
@@ -30,7 +31,8 @@ def variants_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[N
 
 
 def judging(fixture: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Judge what the tests with this fixture are about."""
+    """Judge what the tests with this fixture are about, with nothing else beside it."""
+    AHEAD.wait()
     asked = [item.callspec.params for item in request.session.items if fixture in getattr(item, "fixturenames", ())]
     pool = judge_ahead((each["lab"], each.get("wrong") or each.get("spared")) for each in asked)
     yield

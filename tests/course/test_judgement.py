@@ -28,6 +28,7 @@ Record = Callable[[str, object], None]
 # Checks that fail on the starter because a service of the starter ends by itself; all others fail by what they expect.
 CRASH_ON_THE_STARTER = {"test_rides_start_in_any_order"}
 
+the_first_may_wait = pytest.mark.timeout(1800)  # for what was begun ahead of it, beside other tests
 each_lab = pytest.mark.parametrize("lab", LABS)
 each_wrong = pytest.mark.parametrize(
     ("lab", "wrong"), WRONG, ids=lambda value: value if isinstance(value, str) else value.id
@@ -38,6 +39,7 @@ each_spared = pytest.mark.parametrize(
 
 
 @each_lab
+@the_first_may_wait
 @pytest.mark.usefixtures("starters_ahead")
 def test_the_starter_fails_exactly_what_is_listed(lab: str, record_property: Record) -> None:
     """The starter runs and fails the checks listed as red, no other, each by an expectation and not by accident."""
@@ -63,6 +65,7 @@ def test_the_solution_passes_every_check(lab: str, record_property: Record) -> N
 
 
 @each_wrong
+@the_first_may_wait
 @pytest.mark.usefixtures("variants_ahead")
 def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> None:
     """The named check fails a wrong answer, and its message names the mistake."""
@@ -72,6 +75,7 @@ def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> 
 
 
 @each_spared
+@the_first_may_wait
 @pytest.mark.usefixtures("variants_ahead")
 def test_a_spared_design_passes(lab: str, spared: Spared) -> None:
     """A right design that is not ours passes every check of its tasks."""

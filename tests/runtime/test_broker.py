@@ -231,16 +231,20 @@ def test_who_leaves_without_a_broker_leaves(make_town: Maker, monkeypatch: pytes
     lab.start()
     monkeypatch.setenv("NATS_URL", lab["broker"].url)
 
-    async def leave(trouble: Callable[[str], None]) -> bool:
+    async def leave(trouble: Callable[[str], None], left_to_say: bytes = b"") -> bool:
         async with connected() as client:
             await client.subscribe("ride.>")
             await settled(client)
             await asyncio.to_thread(trouble, "broker")
+            if left_to_say:
+                await client.publish("ride.ended", left_to_say)
         return client.is_closed
 
     assert asyncio.run(leave(lab.pause))
     lab.resume("broker")
     assert asyncio.run(leave(lab.kill))
+    lab.launch("broker")
+    assert asyncio.run(leave(lab.kill, b"x"))
 
 
 def test_who_leaves_drops_nothing(make_town: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""What takes minutes and leaves much of the machine alone begins with the first test and goes on beside the others.
+
+A test asks `AHEAD.result` for it. When it has not been begun, because few tests were asked for, it is done then.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Ahead:
+    """Jobs that a process of their own does, one after the other, in the order in which they were begun."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._jobs: dict[Hashable, Future[Any]] = {}
+
+    def begin(self, job: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Begin a job, unless it has been; it is a function of a module, with arguments that can be pickled."""
+        if (job, args) not in self._jobs:
+            self._pool = self._pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._jobs[job, args] = self._pool.submit(job, *args, **kwargs)
+
+    def result(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a job returns, or raise what it raises; each job is done once."""
+        if (job, args) not in self._jobs:
+            self._jobs[job, args] = Future()
+            self._jobs[job, args].set_result(job(*args, **kwargs))
+        done: T = self._jobs[job, args].result()
+        return done
+
+    def wait(self) -> None:
+        """Wait until all that has been begun is done, for those who need the machine for themselves."""
+        wait(self._jobs.values())
+
+    def close(self) -> None:
+        """Begin no more; return when the job that is being done has ended."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+AHEAD = Ahead()
