@@ -7,7 +7,7 @@ from pathlib import Path
 
 # A folder of tests/ that is named in neither runs between them.
 FIRST = ("project", "doctor", "cli", "runtime", "servers", "bikeshare", "checks", "views")
-LAST = ("course", "chapters", "browser", "bootstrap")
+LAST = ("chapters", "browser", "bootstrap", "course")
 NEVER = ("benchmarks",)  # timings: `course bench` runs them
 
 

@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SETUP_SECONDS = 280
+from tests.ahead import AHEAD
+from tests.bootstrap.bare import SETUP_SECONDS, clean_environment, make_bare_clone, outside
+
 AGAIN_SECONDS = 30
 FOLDERS = ("chapters", "labs", "lab_services", "solutions", "tests")
 INSTANT_SECONDS = 3.0
-
-
-def bare_copy(target: Path) -> Path:
-    """Copy what git would hand out, and nothing that a run has left."""
-    left_by_runs = shutil.ignore_patterns("__pycache__", ".venv", "work", ".git", "*_cache", "artefacts", ".ipynb_*")
-    return Path(shutil.copytree(ROOT, target / "clone", ignore=left_by_runs, symlinks=True))
-
-
-def outside() -> str:
-    """Return a Python that has none of the course's packages: the one below this environment."""
-    return str(Path(getattr(sys, "_base_executable", sys.executable)))
-
-
-def clean_environment(with_uv: bool) -> dict[str, str]:
-    """Return the environment of a fresh terminal; uv from this environment is on PATH only when asked for."""
-    dropped = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX", "COURSE_WORK", "COURSE_ROOT"}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    own = str(Path(sys.executable).parent)
-    path = [part for part in kept.get("PATH", "").split(os.pathsep) if part != own]
-    return {**kept, "PATH": os.pathsep.join([own, *path] if with_uv else path)}
+pytestmark = [pytest.mark.ahead(make_bare_clone), pytest.mark.timeout(2 * SETUP_SECONDS)]  # the first may wait for it
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone() -> Iterator[Path]:
     """Return a bare copy in which the second command has run up to the collection of the tests."""
-    root = bare_copy(tmp_path_factory.mktemp("bare"))
-    arguments = [outside(), "-m", "lab_services", "test", "--collect-only", "-q", "tests/project"]
-    done = subprocess.run(
-        arguments, cwd=root, env=clean_environment(True), capture_output=True, text=True, timeout=SETUP_SECONDS
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "tests collected" in done.stdout and "Setting up: done" in done.stdout
-    return root
+    root = AHEAD.result(make_bare_clone)
+    yield root
+    shutil.rmtree(root.parent)
 
 
 @pytest.mark.timeout(SETUP_SECONDS + AGAIN_SECONDS)

@@ -8,43 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visit import Visit, browser_program, visit
-from tests.chapters.nbval_run import ROOT
-from tests.chapters.small import code, printed, shown, text, write
+from tests.ahead import AHEAD
+from tests.browser.samples import CHAPTER, visit_samples
+from tests.browser.visit import Visit, browser_program
 
-CHAPTER = sorted((ROOT / "chapters").glob("01_*.ipynb"))
+pytestmark = [pytest.mark.ahead(visit_samples), pytest.mark.timeout(600)]  # the first test may wait for it, or do it
 THEMES = ("light", "dark")
 INSTALL = "install it by: apt-get install chromium (Debian, Ubuntu), brew install --cask chromium (macOS)"
 FEWEST_PICTURE_BYTES = 20_000  # an empty page of this size compresses to less
 
-SOUND = [
-    text(
-        "# A city\n\nTwo services.\n\n```mermaid\ngraph LR\n  accTitle: rides calls stations\n  rides --> stations\n```"
-    ),
-    code("print('four bikes')", printed("four bikes\n"), count=None),
-    code("1 / 0", tags=("raises-exception",), count=None),
-]
-DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
-BROKEN = [
-    text(f'# A broken city\n\n```mermaid\ngraph LR\n  rides --> --> [\n```\n\n<img src="{DOT}">'),
-    code("print('no docks')\nraise RuntimeError('no docks')", count=None),
-    code(
-        "from IPython.display import HTML\nHTML('<p style=\"color:#bbb;background:#ccc\">pale</p>')",
-        shown(1, text_plain="pale", text_html='<p style="color:#bbb;background:#ccc">pale</p>'),
-    ),
-]
-
 
 @pytest.fixture(scope="module")
-def visited(tmp_path_factory: pytest.TempPathFactory) -> Visit:
-    """One visit to chapter 01, a small sound notebook and a broken one; everything is ended before the first test."""
-    program = browser_program()
-    if program is None:
+def visited() -> Visit:
+    """The one visit that all tests are about."""
+    if browser_program() is None:
         refuse = pytest.fail if os.environ.get("COURSE_NO_SKIPS") == "1" else pytest.skip
         refuse(f"no Chromium on PATH: {INSTALL}")
-    folder = tmp_path_factory.mktemp("samples")
-    samples = [write(folder / "sound.ipynb", *SOUND), write(folder / "broken.ipynb", *BROKEN)]
-    return visit([*CHAPTER[:1], *samples], str(program))
+    return AHEAD.result(visit_samples)
 
 
 @pytest.fixture(scope="module")

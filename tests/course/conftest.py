@@ -19,21 +19,14 @@ def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def starters_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
-    """Have the starters judged, several at once, in the tests' order."""
-    yield from judging("starters_ahead", request)
-
-
-@pytest.fixture(scope="session")
-def variants_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
-    """Have the wrong answers and spared designs of all selected tests judged, several at once, in the tests' order."""
-    yield from judging("variants_ahead", request)
-
-
-def judging(fixture: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Judge what the tests with this fixture are about, with nothing else beside it."""
+def judged_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
+    """Have all that the selected tests ask about judged in their order, several at once, with nothing else beside."""
     AHEAD.wait()
-    asked = [item.callspec.params for item in request.session.items if fixture in getattr(item, "fixturenames", ())]
-    pool = judge_ahead((each["lab"], each.get("wrong") or each.get("spared")) for each in asked)
+    asked = [
+        item.callspec.params
+        for item in request.session.items
+        if "judged_ahead" in getattr(item, "fixturenames", ()) and hasattr(item, "callspec")
+    ]
+    pool = judge_ahead((each["lab"], each["variant"]) for each in asked)
     yield
     pool.shutdown(cancel_futures=True)

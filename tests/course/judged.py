@@ -1,7 +1,8 @@
 """Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
 
-Solutions are judged alone and as a learner's files are. All else is much: `judge_ahead` has JUDGES of them going on at
-once, each in a process that stays warm (`warm.py`), while the tests take the results in their order.
+It is much: `judge_ahead` has JUDGES of them going on at once, while the tests take the results in their order. A
+solution is judged as a learner's files are, all else in processes that stay warm (`warm.py`). What comes out other than
+it should is judged once more, as a learner's files are and with nothing beside it, and that verdict counts.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 LABS = lab_names(ROOT)
 WRONG = [(lab, wrong) for lab in LABS for wrong in load_wrong_answers(load_spec(lab, ROOT))]
 SPARED = [(lab, spared) for lab in LABS for spared in load_spared(load_spec(lab, ROOT))]
-JUDGES = min(4, (os.cpu_count() or 1) + 1)  # each waits more than it works
-Variant = WrongAnswer | Spared | None  # None is the starter
+JUDGES = min(6, (os.cpu_count() or 1) + 2)  # each waits more than it works
+STARTER, SOLUTION = "starter", "solution"
+Variant = WrongAnswer | Spared | str
 _judged: dict[tuple[str, Variant], Future[Any]] = {}
 _spawn = multiprocessing.get_context("spawn")
 _turns = _spawn.Semaphore(JUDGES)  # a judgement takes one; who wants to be alone takes all
@@ -41,31 +43,28 @@ def spec_of(lab: str) -> LabSpec:
 @cache
 def solution_report(lab: str) -> CheckReport:
     """Judge the solution by all checks of its lab."""
-    return judge(spec_of(lab), {})
+    report: CheckReport = _once(lab, SOLUTION)
+    return report if report.passed else judge_alone(lab, SOLUTION)
 
 
+@cache
 def starter_report(lab: str) -> CheckReport:
     """Judge the starter by all checks of its lab."""
-    report: CheckReport = _once(lab, None)
-    return report
+    report: CheckReport = _once(lab, STARTER)
+    red = {check for task in spec_of(lab).tasks.values() for check in task.red}
+    return report if set(report.failing) == red else judge_alone(lab, STARTER)
 
 
 @cache
 def spared_report(lab: str, spared: Spared) -> CheckReport:
-    """Judge a spared design by the checks of every task whose files it changes.
-
-    One that fails beside other judgements is judged once more, as the solutions are: alone.
-    """
+    """Judge a spared design by the checks of every task whose files it changes."""
     report: CheckReport = _once(lab, spared)
     return report if report.passed else judge_alone(lab, spared)
 
 
 @cache
 def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
-    """Judge a wrong answer by the one check that must fail it.
-
-    One that seems to survive is judged once more, alone: beside others a race may not come about that else does.
-    """
+    """Judge a wrong answer by the one check that must fail it."""
     row: CheckRow = _once(lab, wrong).rows[0]
     return row if row.verdict == FAILED and wrong.says in told(row) else judge_alone(lab, wrong).rows[0]
 
@@ -83,15 +82,15 @@ def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
 
 
 def judge_warm(lab: str, variant: Variant) -> CheckReport:
-    """Judge a variant in a fork of this process; to be called in a process of its own."""
+    """Judge a variant, all but a solution in a fork of this process; to be called in a process of its own."""
     from tests.course.warm import run_warm
 
     with _turns:
-        return judge_variant(lab, variant, run_warm)
+        return judge_variant(lab, variant, run_to_end if variant == SOLUTION else run_warm)
 
 
 def judge_alone(lab: str, variant: Variant) -> CheckReport:
-    """Judge a variant when no judging process is at work, as a learner's files are."""
+    """Judge a variant as a learner's files are, when no judging process is at work."""
     with alone():
         return judge_variant(lab, variant)
 
@@ -114,10 +113,10 @@ def _take_turns(turns: Semaphore) -> None:
 
 
 def judge_variant(lab: str, variant: Variant, run: Callable[..., int] = run_to_end) -> CheckReport:
-    """Judge the starter, a wrong answer by the check that kills it, or a spared design by all checks of its tasks."""
+    """Judge by all checks of a lab, a wrong answer by the one that kills it, a spared design by those of its tasks."""
     spec = spec_of(lab)
-    if variant is None:
-        return judge(spec, spec.folder, run=run)
+    if isinstance(variant, str):
+        return judge(spec, spec.folder if variant == STARTER else {}, run=run)
     if isinstance(variant, WrongAnswer):
         return judge(spec, overlay(spec, variant), [variant.killed_by], run)
     changed = {edit.file for edit in variant.edits}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,8 +12,11 @@ from lab_services.checks.verdict import WHY
 from lab_services.checks.wrong_answers import Spared
 from tests.course.judged import (
     LABS,
+    SOLUTION,
     SPARED,
+    STARTER,
     WRONG,
+    Variant,
     killed,
     solution_report,
     spared_report,
@@ -28,20 +31,20 @@ Record = Callable[[str, object], None]
 # Checks that fail on the starter because a service of the starter ends by itself; all others fail by what they expect.
 CRASH_ON_THE_STARTER = {"test_rides_start_in_any_order"}
 
-the_first_may_wait = pytest.mark.timeout(1800)  # for what was begun ahead of it, beside other tests
-each_lab = pytest.mark.parametrize("lab", LABS)
-each_wrong = pytest.mark.parametrize(
-    ("lab", "wrong"), WRONG, ids=lambda value: value if isinstance(value, str) else value.id
-)
-each_spared = pytest.mark.parametrize(
-    ("lab", "spared"), SPARED, ids=lambda value: value if isinstance(value, str) else value.id
-)
+pytestmark = [
+    pytest.mark.usefixtures("judged_ahead"),
+    pytest.mark.timeout(1800),  # the first waits for what was begun ahead of it, beside other tests
+]
 
 
-@each_lab
-@the_first_may_wait
-@pytest.mark.usefixtures("starters_ahead")
-def test_the_starter_fails_exactly_what_is_listed(lab: str, record_property: Record) -> None:
+def each(of: Sequence[tuple[str, Variant]]) -> pytest.MarkDecorator:
+    """Run a test for each of these."""
+    name = lambda value: value if isinstance(value, str) else value.id  # noqa: E731
+    return pytest.mark.parametrize(("lab", "variant"), of, ids=name)
+
+
+@each([(lab, STARTER) for lab in LABS])
+def test_the_starter_fails_exactly_what_is_listed(lab: str, variant: Variant, record_property: Record) -> None:
     """The starter runs and fails the checks listed as red, no other, each by an expectation and not by accident."""
     report = starter_report(lab)
     red = {check for task in spec_of(lab).tasks.values() for check in task.red}
@@ -54,8 +57,8 @@ def test_the_starter_fails_exactly_what_is_listed(lab: str, record_property: Rec
             assert row.failure is not None and row.failure.why != WHY, f"{row.check} failed by accident: {told(row)}"
 
 
-@each_lab
-def test_the_solution_passes_every_check(lab: str, record_property: Record) -> None:
+@each([(lab, SOLUTION) for lab in LABS])
+def test_the_solution_passes_every_check(lab: str, variant: Variant, record_property: Record) -> None:
     """The solution passes all checks of its lab; how long the checks of each task took is kept with the result."""
     report = solution_report(lab)
     for task in spec_of(lab).tasks:
@@ -64,22 +67,18 @@ def test_the_solution_passes_every_check(lab: str, record_property: Record) -> N
     assert report.passed, {row.check: told(row) for row in report.rows if row.check in report.failing}
 
 
-@each_wrong
-@the_first_may_wait
-@pytest.mark.usefixtures("variants_ahead")
-def test_a_wrong_answer_is_killed_by_its_check(lab: str, wrong: WrongAnswer) -> None:
+@each(WRONG)
+def test_a_wrong_answer_is_killed_by_its_check(lab: str, variant: WrongAnswer) -> None:
     """The named check fails a wrong answer, and its message names the mistake."""
-    row = wrong_row(lab, wrong)
-    assert row.verdict == FAILED, f"{wrong.id} survives {wrong.killed_by}: {wrong.title}"
-    assert killed(lab, wrong), f"{wrong.id}: {wrong.says!r} is not in what the learner reads:\n{told(row)}"
+    row = wrong_row(lab, variant)
+    assert row.verdict == FAILED, f"{variant.id} survives {variant.killed_by}: {variant.title}"
+    assert killed(lab, variant), f"{variant.id}: {variant.says!r} is not in what the learner reads:\n{told(row)}"
 
 
-@each_spared
-@the_first_may_wait
-@pytest.mark.usefixtures("variants_ahead")
-def test_a_spared_design_passes(lab: str, spared: Spared) -> None:
+@each(SPARED)
+def test_a_spared_design_passes(lab: str, variant: Spared) -> None:
     """A right design that is not ours passes every check of its tasks."""
-    report = spared_report(lab, spared)
+    report = spared_report(lab, variant)
     assert report.passed, {row.check: told(row) for row in report.rows if row.check in report.failing}
 
 

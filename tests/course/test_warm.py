@@ -11,7 +11,7 @@ import pytest
 from lab_services.checks import limits
 from lab_services.checks.report import CheckReport
 from lab_services.errors import CheckError
-from tests.course.judged import WRONG, alone, judge_ahead, judge_variant, judge_warm
+from tests.course.judged import STARTER, WRONG, alone, judge_ahead, judge_variant, judge_warm
 
 LAB, FIRST = WRONG[0]
 
@@ -28,7 +28,7 @@ def facts(report: CheckReport) -> list[tuple[str, str, str, str]]:
     return [(row.check, row.verdict, row.kind, row.failure.why if row.failure else "") for row in report.rows]
 
 
-@pytest.mark.parametrize("variant", [None, FIRST], ids=["starter", FIRST.id])
+@pytest.mark.parametrize("variant", [STARTER, FIRST], ids=[STARTER, FIRST.id])
 def test_a_warm_judgement_is_like_a_fresh_one(judging: ProcessPoolExecutor, variant: object) -> None:
     """The same rows, twice in one judging process, for a starter and for a wrong answer."""
     fresh = facts(judge_variant(LAB, variant))  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ def cut_off_after(seconds: float) -> str:
     """Judge a starter with a limit that no run keeps to; return what is said of it."""
     kept, limits.run_seconds = limits.run_seconds, lambda checks: seconds  # type: ignore[assignment]
     try:
-        judge_warm("01_services", None)
+        judge_warm("01_services", STARTER)
     except CheckError as error:
         return str(error)
     finally:

@@ -59,7 +59,7 @@ def test_a_lab_has_the_methods_of_the_design() -> None:
 
 
 def test_importing_open_lab_is_quick() -> None:
-    """`from lab_services import open_lab` takes at most 0.15 s of a processor in a fresh interpreter, in the best of five."""
+    """`from lab_services import open_lab` takes a fresh interpreter at most 0.15 s of CPU time, in the best of five."""
     code = (
         "import time; begin = time.process_time(); from lab_services import open_lab; "
         "print(time.process_time() - begin)"
