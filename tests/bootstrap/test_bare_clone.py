@@ -18,7 +18,10 @@ from tests.bootstrap.bare import SETUP_SECONDS, clean_environment, make_bare_clo
 AGAIN_SECONDS = 30
 FOLDERS = ("chapters", "labs", "lab_services", "solutions", "tests")
 INSTANT_SECONDS = 3.0
-pytestmark = [pytest.mark.ahead(make_bare_clone), pytest.mark.timeout(2 * SETUP_SECONDS)]  # the first may wait for it
+pytestmark = [
+    pytest.mark.ahead.with_args(make_bare_clone),
+    pytest.mark.timeout(2 * SETUP_SECONDS),
+]  # the first may wait for it
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.chapters.whole_runs import CHAPTERS, MODES, run_chapters
 
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 each_mode = pytest.mark.parametrize(
-    "mode", [pytest.param(mode, marks=pytest.mark.ahead(run_chapters, mode)) for mode in MODES]
+    "mode", [pytest.param(mode, marks=pytest.mark.ahead.with_args(run_chapters, mode)) for mode in MODES]
 )
 long_enough = pytest.mark.timeout((NOTEBOOK_SECONDS + 30) * len(CHAPTERS))  # the first may run them all, or wait for it
 
