@@ -47,7 +47,7 @@ def begun_ahead(request: pytest.FixtureRequest, no_leftovers: None) -> Iterator[
     """Begin the jobs of all tests marked `ahead`, if there are tests of other folders to do meanwhile."""
     items = request.session.items
     if len({item.path.parent for item in items}) > 1:
-        for mark in dict.fromkeys(mark for item in items for mark in item.iter_markers("ahead")):
+        for mark in (mark for item in items for mark in item.iter_markers("ahead")):
             AHEAD.begin(*mark.args)
     yield
     AHEAD.close()

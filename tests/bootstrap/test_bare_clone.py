@@ -21,7 +21,7 @@ INSTANT_SECONDS = 3.0
 pytestmark = [
     pytest.mark.ahead.with_args(make_bare_clone),
     pytest.mark.timeout(2 * SETUP_SECONDS),
-]  # the first may wait for it
+]
 
 
 @pytest.fixture(scope="module")

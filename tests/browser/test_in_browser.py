@@ -15,7 +15,7 @@ from tests.browser.visit import Visit, browser_program
 pytestmark = [
     pytest.mark.ahead.with_args(visit_samples),
     pytest.mark.timeout(600),
-]  # the first test may wait for it, or do it
+]
 THEMES = ("light", "dark")
 INSTALL = "install it by: apt-get install chromium (Debian, Ubuntu), brew install --cask chromium (macOS)"
 FEWEST_PICTURE_BYTES = 20_000  # an empty page of this size compresses to less
