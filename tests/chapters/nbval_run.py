@@ -28,6 +28,7 @@ NOTEBOOK_SECONDS = 150  # of each notebook in a run; a quiet machine takes a fif
 QUIET_SECONDS = 15
 WATCH_SECONDS = 1.0  # between two looks at all processes of the machine, which cost a tenth of that
 CELL_SECONDS = 120  # the checks of a starter wait for what never comes; a quiet machine takes a fifth of it
+TESTS_MARK = "COURSE_TESTS"  # see tests/conftest.py
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -199,10 +200,28 @@ def what_is_left(around: Surroundings, quiet_seconds: float) -> tuple[tuple[str,
     deadline = time.monotonic() + quiet_seconds
     while True:
         processes = tuple(sorted(map(describe, leftovers(around))))
-        ports = tuple(sorted(port for port in around.ports if is_open(port)))
+        ports = tuple(sorted(left_open(around)))
         if not (processes or ports) or time.monotonic() > deadline:
             return processes, ports
         time.sleep(0.1)
+
+
+def left_open(around: Surroundings) -> set[int]:
+    """Return the ports of the run that are open; not those that the machine has given to another test since."""
+    found = {port for port in around.ports if is_open(port)}
+    return found - of_other_tests(around.marker) if found else found
+
+
+def of_other_tests(marker: str) -> set[int]:
+    """Return the ports on which the tests listen, and processes of theirs that belong to no run or another one."""
+    found = set()
+    tests = {psutil.Process(), *psutil.Process().parents()}  # they were marked after their start, which nobody can see
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if process in tests or (TESTS_MARK in environment and environment.get("COURSE_RUN") != marker):
+                found |= listening(process)
+    return found
 
 
 def leftovers(around: Surroundings) -> list[psutil.Process]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.chapters.nbval_run import NbvalRun, is_open, run_notebooks
+from tests.chapters.nbval_run import NbvalRun, is_open, left_open, run_notebooks, surroundings
 from tests.chapters.small import code, failed, printed, shown, write
 
 IGNORE = ("nbval-ignore-output",)
@@ -119,7 +123,7 @@ child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True
 port = child.stdout.readline().strip()
 _ = open(tempfile.gettempdir() + "/forgotten", "w").write(port)
 _ = open("stray", "w").write(f"{child.pid} {port}")
-import time; time.sleep(1)
+import time; time.sleep(2.5)  # looked at each second
 """
 
 
@@ -131,6 +135,32 @@ def stray(tmp_path: Path) -> Iterator[tuple[NbvalRun, int, int]]:
     yield run, pid, port
     if psutil.pid_exists(pid):
         os.kill(pid, 9)
+
+
+def test_a_port_that_another_test_has_been_given_is_not_left_behind() -> None:
+    """What a run listened on may be somebody else's by now: of the tests, or of a program that they started."""
+    with socket.create_server(("127.0.0.1", 0)) as ours, surroundings() as around, ExitStack() as ends:
+        around.ports.add(ours.getsockname()[1])
+        for run in ("", around.marker):
+            port, program = listener(run)
+            ends.callback(program.wait)
+            ends.callback(program.kill)
+            around.ports.add(port)
+        assert left_open(around) == {port}
+
+
+def listener(run: str) -> tuple[int, subprocess.Popen[str]]:
+    """Start a program that listens, as one of this run of notebooks; return its port and the program."""
+    listens = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    program = subprocess.Popen(
+        [sys.executable, "-c", listens + "; time.sleep(60)"],
+        env={**os.environ, "COURSE_RUN": run},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None
+    with program.stdout as said:
+        return int(said.readline()), program
 
 
 def test_what_outlives_a_notebook_is_found_and_ended(stray: tuple[NbvalRun, int, int]) -> None:
