@@ -245,7 +245,7 @@ def describe(process: psutil.Process) -> str:
 
 
 WATCHED = ("chapters", "labs", "solutions", "work")
-NOT_OURS = (".ipynb_checkpoints", "__pycache__", ".pytest_cache")
+NOT_OURS = (".ipynb_checkpoints", "__pycache__", ".pytest_cache", ".run")  # .run: labs that other tests run meanwhile
 
 
 def course_files() -> dict[str, tuple[int, int]]:
