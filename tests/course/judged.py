@@ -36,6 +36,7 @@ _spawn = multiprocessing.get_context("spawn")
 _turns = _spawn.Semaphore(JUDGES)  # a judgement takes one; who wants to be alone takes all
 
 
+@cache
 def spec_of(lab: str) -> LabSpec:
     """Return the spec of a lab of this course."""
     return load_spec(lab, ROOT)

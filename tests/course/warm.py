@@ -21,10 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import httpx  # noqa: F401  for the forks, as the next two
 import psutil
 import pytest
 
-import lab_services.checks.broker_probes  # for the forks, as the next one
+import lab_services.checks.broker_probes
 import lab_services.checks.plugin
 import lab_services.lab
 from lab_services.checks.subprocess_run import LEASE
