@@ -32,6 +32,7 @@ TERMINAL_COLUMNS = 76
 USAGE = """\
 python3 -m lab_services open    set up and open JupyterLab at the first chapter; --no-browser prints the address
 python3 -m lab_services test    set up and run all tests
+python3 -m lab_services add durable    set up and add the engine that the last section of chapter 05 asks for
 After the set-up `.venv/bin/course` knows more: .venv/bin/course --help"""
 
 

@@ -97,6 +97,15 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if diagnosis.ok else 1)
 
 
+@app.command(rich_help_panel="The course")
+def add(extra: Annotated[str, typer.Argument(help="The extra: durable (an engine for sagas, for chapter 05)")]) -> None:
+    """Install packages that one section of a chapter asks for and the rest of the course does without."""
+    from . import extras
+
+    there = "is installed now" if extras.add(extra) else "was installed already"
+    show(f"The extra {extra} {there}: {', '.join(extras.pins(extra))}.")
+
+
 @app.command(rich_help_panel="A city")
 def up(lab: LabName, shape: Annotated[str | None, typer.Option(help="Another system of the same lab.")] = None) -> None:
     """Start a lab's city here in the terminal; Ctrl-C stops it."""

@@ -322,7 +322,7 @@ class Lab:
             services = self.spec.system(self.shape).values()
             kinds = {service.target for service in services if service.kind == "server"}
             modules = [IMPORTS_OF_SERVER[kind] for kind in sorted(kinds & IMPORTS_OF_SERVER.keys())]
-            modules += [IMPORT_OF_GRPC] if any(service.speaks == "grpc" for service in services) else []
+            modules += [IMPORT_OF_GRPC] if any(s.speaks == "grpc" and s.kind != "server" for s in services) else []
             self._client = SupervisorClient(self.spec.name, work_root(), modules)
         return self._client
 

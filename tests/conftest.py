@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab_services import extras
 from lab_services.doctor.programs import SYSTEM_PROGRAMS, how_to_get
+from lab_services.errors import MissingProgram
 from tests.ahead import AHEAD
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +88,20 @@ def find_program(name: str, *, mend: str = "") -> str:
     if os.environ.get("COURSE_NO_SKIPS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def durable() -> None:
+    """Stand for the extra `durable`.
+
+    Where it is missing, a test is skipped with the command that installs it; under COURSE_NO_SKIPS=1 it fails.
+    """
+    try:
+        extras.require("durable", "these tests run sagas on an engine")
+    except MissingProgram as error:
+        if os.environ.get("COURSE_NO_SKIPS") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(f"to run this test: {error.next_step}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,7 @@ LOOKS: tuple[Look, ...] = (
     programs.nats,
     programs.deno,
     programs.envoy,
+    programs.durable,
     machine.disk,
     machine.fork,
     machine.watching,

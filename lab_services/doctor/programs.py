@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .. import extras
 from ..bootstrap import ROOT, installable
 from ..errors import LabError
 from .finding import Finding, shown
@@ -123,6 +124,15 @@ def envoy() -> Finding:
     if found:
         return _starts("envoy", Path(found), "brew upgrade envoy", required=False)
     return Finding("envoy", False, "not found (for chapter 06)", "brew install envoy", required=False)
+
+
+def durable() -> Finding:
+    """The extra for one section of chapter 05 is installed, or not: nothing else asks for it."""
+    lacking = extras.missing("durable")
+    if lacking:
+        detail = f"without {', '.join(lacking[:NAMED])} (optional, for a section of chapter 05)"
+        return Finding("extra durable", False, detail, "python3 -m lab_services add durable", required=False)
+    return replace(_server("temporal", "temporal"), name="extra durable", required=False)
 
 
 def _pins_here() -> list[str]:

@@ -55,7 +55,8 @@ def server_program(
 ) -> Program:
     """Run a third-party server. It chooses its own port at first and is asked for the same one at every restart.
 
-    The ports of a `node` are the lab's: the other nodes are told them before it runs.
+    The ports of a `node` are the lab's: the other nodes are told them before it runs. So is that of a server which
+    cannot choose.
 
     Raises:
         MissingProgram: the server is not installed.
@@ -63,7 +64,10 @@ def server_program(
     from lab_services.servers import Wishes, find_server
 
     server = find_server(spec.target)
-    known = urlsplit(replica.url).port if node or replica.url != replica.port.url else 0
+    if server.given_port:
+        known: int | None = replica.port.number
+    else:
+        known = urlsplit(replica.url).port if node or replica.url != replica.port.url else 0
     if server.fitted is not None:
         argv, extra = server.fitted(server.find(), folder, known or 0, Wishes(spec.env, node))
     else:

@@ -36,7 +36,7 @@ class Service:
         self.spec = spec
         self.name = spec.name
         self.nodes = Nodes(spec.replicas) if spec.kind == "server" and spec.replicas > 1 else None
-        self.port = Port() if self.nodes is None else self.nodes.ports[0]
+        self.port = Port(for_server=spec.kind == "server") if self.nodes is None else self.nodes.ports[0]
         self.log = LogTail(logs / f"{spec.name}.log")
         self.restarts = 0
         self.edit_error: LabError | None = None

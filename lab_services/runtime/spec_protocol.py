@@ -6,11 +6,12 @@ from lab_services.runtime.lab_toml import Table, did_you_mean
 from lab_services.runtime.spec_types import Kind
 
 PROTOCOLS = ("http", "grpc", "tcp")
+OF_SERVERS = {"temporal": "grpc"}  # how callers are told its address: host and port, no scheme
 
 
-def read_protocol(table: Table, name: str, kind: Kind, typescript: bool) -> str:
+def read_protocol(table: Table, name: str, kind: Kind, target: str, typescript: bool) -> str:
     """Return "http", "grpc" or "tcp"; refuse any other word, and the latter two where no Python program serves it."""
-    speaks = table.text("speaks", "http")
+    speaks = table.text("speaks", OF_SERVERS.get(target, "http") if kind == "server" else "http")
     if speaks not in PROTOCOLS:
         raise table.refuse(
             f"'speaks' of {table.name} is {speaks!r}{did_you_mean(speaks, PROTOCOLS)}",

@@ -92,7 +92,7 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     replicas = table.whole("replicas", 1, MOST_REPLICAS, default=1)
     needs, calls = table.texts("needs"), table.texts("calls")
     typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
-    speaks = read_protocol(table, name, kind, typescript)
+    speaks = read_protocol(table, name, kind, target, typescript)
     env, config = _environment(table.table("env")), _config(table, name, kind, folder)
     refuse_odd_server(table, kind, target, replicas, env)
     return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config)

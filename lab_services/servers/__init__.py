@@ -51,9 +51,10 @@ class Server:
     command(program, folder, port) writes what it needs into `folder` (its data too) and returns the command line
     and extra environment; port 0 lets the server choose.
     address(folder, pid, port) is the URL that callers get, or None while it is not known.
-    ready(address) asks over the network, with its own time limit.
+    ready(address) asks over the network, with its own time limit; a text is what it answered instead of yes.
     fitted(program, folder, port, wishes) is command(...) for a server that can do what a lab.toml may ask for.
     node_ready(node) asks whether a node, and with it the whole, can be relied on.
+    given_port says that it cannot choose a port: it is given the one that the lab reserves for it.
     """
 
     name: str
@@ -62,9 +63,10 @@ class Server:
     version: Callable[[Path], str]
     command: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
     address: Callable[[Path, int, int], str | None]
-    ready: Callable[[str], Awaitable[bool]]
+    ready: Callable[[str], Awaitable[bool | str]]
     fitted: Callable[[Path, Path, int, Wishes], tuple[list[str], dict[str, str]]] | None = None
     node_ready: Callable[[Node], Awaitable[bool]] | None = None
+    given_port: bool = False
 
 
 def server_names() -> list[str]:
@@ -83,7 +85,7 @@ def find_server(kind: str) -> Server:
             f"there is no server {kind!r}",
             where=f'server = "{kind}"',
             evidence="servers: " + ", ".join(server_names()),
-            next_step=f'write server = "{server_names()[-1]}", or another of these names, in the lab.toml',
+            next_step='write server = "nats", or another of these names, in the lab.toml',
         )
     server: Server = importlib.import_module(f"lab_services.servers.{kind}").SERVER
     return server

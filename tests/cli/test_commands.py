@@ -26,7 +26,7 @@ RUN_SECONDS = 120
 UP_SECONDS = 40
 END_SECONDS = 15
 COMMANDS = {
-    *("open", "test", "doctor", "up", "down", "status", "logs"),
+    *("open", "test", "add", "doctor", "up", "down", "status", "logs"),
     *("check", "hint", "solution", "reset", "review", "progress", "update", "bench", "render"),
 }
 
@@ -96,7 +96,7 @@ def course(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_knows_what_the_course_promises() -> None:
-    """`course` has the sixteen commands of the design, and each says in its help what it does."""
+    """`course` has the seventeen commands, and each says in its help what it does."""
     names = {command.name or command.callback.__name__ for command in cli.app.registered_commands}  # type: ignore[union-attr]
     assert names == COMMANDS
     for name in sorted(COMMANDS):

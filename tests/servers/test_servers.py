@@ -105,12 +105,12 @@ def listens_on(process: subprocess.Popen[bytes]) -> set[str]:
 
 def test_servers_are_found_by_name_and_others_refused() -> None:
     """The names are those of the modules; another name is refused with the names that there are."""
-    assert server_names() == ["deno", "envoy", "nats", "prometheus"]
+    assert server_names() == ["deno", "envoy", "nats", "prometheus", "temporal"]
     for name in server_names():
         assert find_server(name).name == name
     with pytest.raises(SpecError, match="natz") as caught:
         find_server("natz")
-    assert "deno, envoy, nats, prometheus" in caught.value.evidence
+    assert "deno, envoy, nats, prometheus, temporal" in caught.value.evidence
     with pytest.raises(SpecError):
         find_server("../nats")
 
