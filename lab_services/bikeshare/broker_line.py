@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from nats.aio.client import Client
@@ -33,10 +34,13 @@ async def listen(client: Client, over: asyncio.Event) -> None:
 
 
 class Line:
-    """What a service does at the broker: it prepares, is ready, then works until `over` is set, whatever happens."""
+    """What a service does at the broker: it prepares, is ready, then works until `over` is set, whatever happens.
 
-    def __init__(self, prepare: Prepare = nothing, work: Work = listen) -> None:
-        self._prepare, self._work = prepare, work
+    `options` are those of nats.connect, as in `connected`.
+    """
+
+    def __init__(self, prepare: Prepare = nothing, work: Work = listen, **options: Any) -> None:
+        self._prepare, self._work, self._options = prepare, work, options
         self._client: Client | None = None
         self._over = asyncio.Event()
         self._leaving = False
@@ -87,7 +91,7 @@ class Line:
         async def closed() -> None:
             over.set()
 
-        async with connected(closed_cb=closed) as client:
+        async with connected(closed_cb=closed, **self._options) as client:
             await self._prepare(client)
             await settled(client)
             self._client, self._trouble = client, ""

@@ -7,11 +7,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
-from nats.aio.client import Client
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 RECONNECT_SECONDS = 0.1  # between two tries to reach a broker that has gone; tried for as long as the service lives
 CONNECT_SECONDS = 2
@@ -97,6 +99,8 @@ async def connected(**options: Any) -> AsyncIterator[Client]:
     Raises:
         nats.errors.Error: the broker does not know this name and password.
     """
+    from nats.aio.client import Client  # a quarter of a second, for those who have a broker
+
     told = _Told()
     service = os.environ.get("SERVICE_NAME", "city")
     settings = {

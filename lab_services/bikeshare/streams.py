@@ -1,4 +1,7 @@
-"""The streams of the city, kept on disk by the broker: RIDES, what happened to rides, and DEAD, what nobody could use.
+"""The streams of the city, kept on disk by the broker.
+
+RIDES has what happened to rides, COMMANDS what the start of a ride asks for, REPLIES what was answered, DEAD what
+nobody could use.
 
 Whoever comes first makes a stream. One that is full refuses what is new, so that its publisher hears of it; what is
 old is not lost for it.
@@ -40,6 +43,26 @@ DEAD = StreamConfig(  # without an age: a dead letter waits until somebody has l
     max_bytes=16 * MEGABYTE,
     duplicate_window=120,
 )
+ASKED_AGAIN_SECONDS = 1  # a command or reply that is repeated later than that is kept once more: somebody waits for it
+
+
+def _of_a_saga(name: str, subject: str) -> StreamConfig:
+    """Return a stream of commands or replies: what was not worked on within a day is of no use to a rider."""
+    return StreamConfig(
+        name=name,
+        subjects=[subject],
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.NEW,
+        max_bytes=16 * MEGABYTE,
+        max_age=DAY_SECONDS,
+        max_msg_size=MOST_BYTES + HEADER_BYTES,
+        duplicate_window=ASKED_AGAIN_SECONDS,
+    )
+
+
+COMMANDS = _of_a_saga("COMMANDS", "command.*.*.*")  # command.<participant>.<action>.<which ride>
+REPLIES = _of_a_saga("REPLIES", "reply.*.*.*")  # reply.<participant>.<action>.<which ride>
 
 
 def token(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -121,6 +121,10 @@ class Spy:
     def jetstream(self, work: str, *args: Any, **options: Any) -> Any:
         """Do what a method of nats-py's JetStream context does: spy.jetstream("add_stream", name="RIDES", ...)."""
         return self._wait(getattr(self._client.jetstream(), work)(*args, **options))
+
+    def work(self, job: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Do something else with this spy's connection: spy.work(lambda client: client.flush())."""
+        return self._wait(job(self._client))
 
     async def _hear(self, message: Msg) -> None:
         self.heard.append(_heard(message))

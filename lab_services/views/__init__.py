@@ -12,6 +12,8 @@ from .compare import ComparisonTable
 from .error_view import ErrorView, error_view
 from .logs import LogView
 from .predict import Outcome, Prediction, predict
+from .saga import SagaView
+from .saga_sequence import SagaMessage, SagaSequence
 from .sequence import Message, SequenceView
 from .status import StatusView
 from .streams import ConsumerFacts, StreamFacts, StreamsView
@@ -27,6 +29,9 @@ __all__ = [
     "Message",
     "Outcome",
     "Prediction",
+    "SagaMessage",
+    "SagaSequence",
+    "SagaView",
     "SequenceView",
     "StatusView",
     "StreamFacts",

@@ -11,7 +11,9 @@ import pytest
 
 from lab_services.bikeshare.laws import audit
 from tests.bikeshare.town import (
+    EVENT_SERVICES,
     MESSAGE_SERVICES,
+    OUTBOXES,
     PYTHON_SERVICES,
     Town,
     broker,
@@ -33,6 +35,7 @@ def open_town(folder: Path, *more: str) -> Iterator[Town]:
         urls = {name: url_of(endpoint) for name, endpoint in endpoints.items()}
         addresses = {f"{name.upper()}_URL": url for name, url in urls.items()}
         if more:
+            addresses["OUTBOXES"] = OUTBOXES
             addresses["NATS_URL"] = stack.enter_context(broker(folder / "broker"))
         stack.enter_context(python_services(endpoints, folder, **addresses))
         reserved = stack.enter_context(socket.socket())
@@ -49,9 +52,9 @@ def open_town(folder: Path, *more: str) -> Iterator[Town]:
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """A town whose wallet and stations are also called directly, for rides that no rides service has accepted.
 
-    The services of chapter 04 are here too: they have books and rides of their own.
+    The services of chapters 04 and 05 are here too: they have books and rides of their own.
     """
-    with open_town(tmp_path_factory.mktemp("town"), *MESSAGE_SERVICES) as town:
+    with open_town(tmp_path_factory.mktemp("town"), *MESSAGE_SERVICES, *EVENT_SERVICES) as town:
         yield town
 
 

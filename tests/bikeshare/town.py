@@ -32,6 +32,10 @@ POLL_SECONDS = 0.02
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # one that is empty: httpx reads all certificates for each client
 PYTHON_SERVICES = ("stations", "wallet", "pricing", "notices", "rides", "gateway")
 MESSAGE_SERVICES = ("ride_ends", "billing", "displays", "batteries")
+EVENT_SERVICES = ("starts", "holds", "reservations", "bolts", "ride_book", "relay", "citymap")
+OUTBOXES = (
+    "starts,wallet=../holds/wallet,stations=../reservations/stations,locks=../bolts/locks,rides=../ride_book/rides"
+)
 
 
 @dataclass(frozen=True)

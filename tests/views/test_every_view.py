@@ -15,6 +15,8 @@ from lab_services.views import (
     ComparisonTable,
     ConsumerFacts,
     LogView,
+    SagaSequence,
+    SagaView,
     SequenceView,
     StatusView,
     StreamFacts,
@@ -49,6 +51,8 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "nothing": lambda text: StatusView(text, ()),
     "topology": lambda text: TopologyView((_service(text),), text),
     "sequence": lambda text: SequenceView(text, [(text, "b", text), ("b", text, text, False)]),
+    "saga": lambda text: SagaView(text, ["holding", text], [text]),
+    "saga sequence": lambda text: SagaSequence(text, [(text, "b", text), ("b", text, text, True)], 1, text, (text,)),
     "streams": lambda text: StreamsView(text, (_stream(text),)),
     "no streams": lambda text: StreamsView(text, ()),
     "logs": lambda text: LogView(text, [text, text.encode("utf-8", "surrogateescape")], dropped=3),
@@ -61,7 +65,7 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "ratios": lambda text: ratio_chart(text, {text: 1.5}, band=(1.0, 2.0), source=text),
     "latency": lambda text: latency_chart(text, {text: [1.0, 2.0]}),
 }
-DIAGRAMS = {"topology", "sequence"}
+DIAGRAMS = {"topology", "sequence", "saga", "saga sequence"}
 
 
 @pytest.mark.parametrize("kind", sorted(VIEWS.keys() - DIAGRAMS))
