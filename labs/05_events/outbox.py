@@ -1,0 +1,50 @@
+"""Outbox, the writing side: a step of a ride is in the book together with its event, or neither is.
+
+`record` is called for every PUT. By when it returns True, both are committed: the row of the step (`write`) and, in the
+table `outbox`, the event that tells of it (`put`). By when it raises, neither is, and nothing was said at the broker.
+So it must be, whatever happens in between:
+
+| what happens                                         | what is in the book afterwards                              |
+| ---------------------------------------------------- | ----------------------------------------------------------- |
+| `write` returns True: the step is new                | the step, and one event of it                               |
+| `write` returns False: the same PUT came once more   | what was there: no second event, whatever its id            |
+| `write` raises, after it has written a part of it    | what was there; the exception goes to whoever called        |
+| `put` raises (the disk is full), or SIGKILL comes    | what was there                                              |
+
+Each event has an id of its own, at most 64 letters, digits, dots, `_` and `-`. It is chosen once, here, and stays.
+
+Nobody waits for the broker: a PUT is answered while the broker hangs or is away. The relay tells the city. It may sleep
+for as long as POLL_SECONDS, and `await line.ring()` wakes it: ring when there is something for it to see.
+
+`transaction(BOOK)` commits at its end, and rolls back when an exception leaves it. It can wait for other writers, so it
+belongs beside the event loop: `asyncio.to_thread`.
+"""
+
+import asyncio
+
+from outbox_book import BOOK, Step, put, write
+from outbox_line import CityLine
+
+from lab_services.bikeshare.database import transaction
+
+
+# --- your turn 5.2 ---
+async def record(step: Step, line: CityLine) -> bool:
+    """Write a step and have it told; return whether it is new."""
+    await line.ring()
+    new = await asyncio.to_thread(write_step, step)
+    await asyncio.to_thread(put_event, step, f"{step.ride_id}.{step.what}")
+    return new
+
+
+def write_step(step: Step) -> bool:
+    with transaction(BOOK) as db:
+        return write(db, step)
+
+
+def put_event(step: Step, event_id: str) -> None:
+    with transaction(BOOK) as db:
+        put(db, step, event_id)
+
+
+# --- end 5.2 ---
