@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab_services.bikeshare.saga_steps import ENDS, STEPS
 from lab_services.bikeshare.start_steps import START_A_RIDE, SagaStep, pivot_of, ways
 from tests.bikeshare.saga_talk import right_run
 
@@ -26,6 +27,17 @@ def test_the_ways_of_a_start() -> None:
         ("unlocking", "cancelling"): "refused",
         ("starting", "started"): "done",
     }
+
+
+def test_the_service_goes_these_ways() -> None:
+    """The steps of the pictures and those of the service say the same, each in its own form."""
+    found = {}
+    for state, step in STEPS.items():
+        found[state, step.done] = "done"
+        found |= {(state, step.refused): "refused"} if step.refused else {}
+        found |= {(state, step.silent): "silence or overdue"} if step.silent else {}
+    assert ways(START_A_RIDE, *ENDS) == found
+    assert {step.action: step.state for step in START_A_RIDE}.items() <= {s.action: n for n, s in STEPS.items()}.items()
 
 
 @settings(deadline=None)  # a busy machine is no mistake
