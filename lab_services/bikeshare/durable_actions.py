@@ -14,18 +14,14 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from lab_services.bikeshare.problems import ID, Body
+from lab_services.bikeshare.station_table import SCHEMA as STATIONS
+from lab_services.bikeshare.station_table import furnish
 from lab_services.bikeshare.wallet_table import ADD, NEW_WALLET
 from lab_services.bikeshare.wallet_table import SCHEMA as WALLETS
 
 RIDERS = os.environ.get("RIDERS", "ada:100000,bo:100000,chen:100000,dora:100000,poor:100")
-FLEET = int(os.environ.get("FLEET", "64"))
-DOCKS = 8
-STATIONS = [row + column for row in "ABCD" for column in "1234"]
 TOMBSTONES = "CREATE TABLE IF NOT EXISTS tombstones(ride_id TEXT PRIMARY KEY)"
-BIKES = """
-    CREATE TABLE IF NOT EXISTS stations(station_id TEXT PRIMARY KEY, docks INTEGER);
-    CREATE TABLE IF NOT EXISTS bikes(
-        bike_id TEXT PRIMARY KEY, station_id TEXT, ride_id TEXT, workshop INTEGER DEFAULT 0);
+BIKES = f"""{STATIONS};
     CREATE TABLE IF NOT EXISTS movements(
         seq INTEGER PRIMARY KEY, bike_id TEXT, ride_id TEXT, station_id TEXT, kind TEXT);
     CREATE TABLE IF NOT EXISTS reservations(bike_id TEXT PRIMARY KEY, ride_id TEXT UNIQUE)
@@ -121,17 +117,11 @@ def give_wallets(db: sqlite3.Connection) -> None:
     db.executemany(NEW_WALLET, [pair.split(":") for pair in RIDERS.split(",")])
 
 
-def park_bikes(db: sqlite3.Connection) -> None:
-    bikes = [(f"b-{number + 1:02}", STATIONS[number % len(STATIONS)]) for number in range(FLEET)]
-    db.executemany("INSERT OR IGNORE INTO stations VALUES (?, ?)", [(name, DOCKS) for name in STATIONS])
-    db.executemany("INSERT OR IGNORE INTO bikes(bike_id, station_id) VALUES (?, ?)", bikes)
-
-
 BOOKS = {
     "wallet": Books(f"{WALLETS};{TOMBSTONES}", give_wallets, {"wallet.hold": hold, "wallet.release": release}),
     "docks": Books(
         f"{BIKES};{TOMBSTONES}",
-        park_bikes,
+        furnish,
         {"stations.reserve": reserve, "stations.cancel": cancel, "locks.unlock": unlock},
     ),
     "rides": Books(RIDES, lambda db: None, {"rides.start": start}),

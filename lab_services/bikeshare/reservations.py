@@ -6,7 +6,6 @@ that was left where no dock is free. A cancel that comes before its reserve is r
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,14 +21,10 @@ from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.intake import Intake, Unusable
 from lab_services.bikeshare.problems import Id, Problem, speak_problems
+from lab_services.bikeshare.station_table import SCHEMA as STATIONS
+from lab_services.bikeshare.station_table import furnish
 
-FLEET = int(os.environ.get("FLEET", "64"))
-DOCKS = 8
-NAMES = [row + column for row in "ABCD" for column in "1234"]
-SCHEMA = f"""
-    CREATE TABLE IF NOT EXISTS stations(station_id TEXT PRIMARY KEY, docks INTEGER);
-    CREATE TABLE IF NOT EXISTS bikes(
-        bike_id TEXT PRIMARY KEY, station_id TEXT, ride_id TEXT, workshop INTEGER DEFAULT 0);
+SCHEMA = f"""{STATIONS};
     CREATE TABLE IF NOT EXISTS reservations(ride_id TEXT PRIMARY KEY, bike_id TEXT, from_station TEXT, state TEXT)
     {commands.SCHEMA}
 """
@@ -80,9 +75,7 @@ line = Line(intake.prepare, intake.work)
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with opened("stations", SCHEMA):
         with transaction("stations") as db:
-            db.executemany("INSERT OR IGNORE INTO stations VALUES (?, ?)", [(name, DOCKS) for name in NAMES])
-            bikes = [(f"b-{number + 1:02}", NAMES[number % len(NAMES)]) for number in range(FLEET)]
-            db.executemany("INSERT OR IGNORE INTO bikes(bike_id, station_id) VALUES (?, ?)", bikes)
+            furnish(db)
         async with line.opened():
             yield
 

@@ -29,14 +29,14 @@ STUCK_SECONDS = float(os.environ.get("STUCK_SECONDS", "5"))  # in one state; a s
 SAGA_SECONDS = float(os.environ.get("SAGA_SECONDS", "20"))  # in all
 BATCH = 100
 LISTED = 500
+UNDER_WAY = f"state NOT IN {ENDS}"  # a tuple of words in Python reads as a list in SQL
 SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS starts(
         ride_id TEXT PRIMARY KEY, rider_id TEXT, bike_id TEXT, cents INTEGER, state TEXT, reason TEXT,
         begun REAL, since REAL, due REAL, asked INTEGER);
-    CREATE INDEX IF NOT EXISTS starts_under_way ON starts(due) WHERE state NOT IN ('started', 'refused')
+    CREATE INDEX IF NOT EXISTS starts_under_way ON starts(due) WHERE {UNDER_WAY}
     {outbox.SCHEMA}
 """
-UNDER_WAY = "state NOT IN ('started', 'refused')"
 STUCK = f"{UNDER_WAY} AND (since < :now - {STUCK_SECONDS} OR begun < :now - {SAGA_SECONDS})"
 START = "SELECT * FROM starts WHERE ride_id = ?"
 MOVE = "UPDATE starts SET state = ?, reason = coalesce(reason, ?), since = ?, due = ?, asked = 1 WHERE ride_id = ?"

@@ -5,7 +5,6 @@ Every opening of a dock is a row of the ledger `movements`; a ride opens one doc
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,14 +16,10 @@ from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.problems import Id, Problem, speak_problems
+from lab_services.bikeshare.station_table import DOCKS, furnish
+from lab_services.bikeshare.station_table import SCHEMA as STATIONS
 
-FLEET = int(os.environ.get("FLEET", "64"))
-DOCKS = 8
-NAMES = [row + column for row in "ABCD" for column in "1234"]
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS stations(station_id TEXT PRIMARY KEY, docks INTEGER);
-    CREATE TABLE IF NOT EXISTS bikes(
-        bike_id TEXT PRIMARY KEY, station_id TEXT, ride_id TEXT, workshop INTEGER DEFAULT 0);
+SCHEMA = f"""{STATIONS};
     CREATE TABLE IF NOT EXISTS movements(seq INTEGER PRIMARY KEY, bike_id, ride_id, station_id, kind TEXT);
     CREATE UNIQUE INDEX IF NOT EXISTS one_of_a_kind ON movements(ride_id, kind)
 """
@@ -36,9 +31,7 @@ STATION = """SELECT station_id, docks, count(bike_id) AS bikes, docks - count(bi
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with opened("stations", SCHEMA):
         with transaction("stations") as db:
-            db.executemany("INSERT OR IGNORE INTO stations VALUES (?, ?)", [(name, DOCKS) for name in NAMES])
-            bikes = [(f"b-{number + 1:02}", NAMES[number % len(NAMES)]) for number in range(FLEET)]
-            db.executemany("INSERT OR IGNORE INTO bikes(bike_id, station_id) VALUES (?, ?)", bikes)
+            furnish(db)
         yield
 
 
