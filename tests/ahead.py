@@ -8,10 +8,19 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def done_here(job: Callable[..., T], *args: Any) -> Future[T]:
+    """Do a job now, and return what came of it, an error too, as whoever has begun it elsewhere would get it."""
+    done: Future[T] = Future()
+    try:
+        done.set_result(job(*args))
+    except Exception as error:
+        done.set_exception(error)
+    return done
 
 
 class Ahead:
@@ -21,17 +30,16 @@ class Ahead:
         self._pool: ProcessPoolExecutor | None = None
         self._jobs: dict[Hashable, Future[Any]] = {}
 
-    def begin(self, job: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+    def begin(self, job: Callable[..., Any], *args: Hashable) -> None:
         """Begin a job, unless it has been; it is a function of a module, with arguments that can be pickled."""
         if (job, args) not in self._jobs:
             self._pool = self._pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            self._jobs[job, args] = self._pool.submit(job, *args, **kwargs)
+            self._jobs[job, args] = self._pool.submit(job, *args)
 
-    def result(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def result(self, job: Callable[..., T], *args: Hashable) -> T:
         """Return what a job returns, or raise what it raises; each job is done once."""
         if (job, args) not in self._jobs:
-            self._jobs[job, args] = Future()
-            self._jobs[job, args].set_result(job(*args, **kwargs))
+            self._jobs[job, args] = done_here(job, *args)
         done: T = self._jobs[job, args].result()
         return done
 

@@ -40,6 +40,14 @@ def test_a_job_is_done_once(ahead: Ahead, tmp_path: Path, begun: bool) -> None:
     assert (os.getpid() in pids) == (not begun)
 
 
+def test_a_job_that_fails_here_fails_whoever_asks(ahead: Ahead, tmp_path: Path) -> None:
+    """Not begun, it fails where it is asked for, each time, and nobody waits for it."""
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            ahead.result(leave_a_line, str(tmp_path / "missing" / "lines"))
+    ahead.wait()
+
+
 def test_a_job_that_fails_fails_whoever_asks(ahead: Ahead, tmp_path: Path) -> None:
     """The error is raised where the result is asked for, each time; and the next job is done."""
     ahead.begin(leave_a_line, str(tmp_path / "missing" / "lines"))

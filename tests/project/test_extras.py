@@ -44,10 +44,9 @@ def test_what_the_extra_needs_is_pinned_and_fits() -> None:
                 assert metadata.version(need.name) in need.specifier, f"{pin.name} needs {need}"
 
 
+@pytest.mark.usefixtures("durable")
 def test_no_pin_is_needed_by_nobody() -> None:
     """Each pin of the extra is one of its ranges, or needed by one of its packages."""
-    if extras.missing("durable"):
-        pytest.skip("to run this test: python3 -m lab_services add durable")
     wanted = {canonicalize_name(item.name) for item in EXTRAS["durable"]}
     needed = {
         canonicalize_name(Requirement(line).name)
