@@ -372,8 +372,12 @@ def _number(replica: int | None) -> int | None:
 
 
 def _plain(spec: ServiceSpec) -> dict[str, Any]:
-    return {**{key: getattr(spec, key) for key in spec.__dataclass_fields__}, "env": dict(spec.env)}
+    return {
+        **{key: getattr(spec, key) for key in spec.__dataclass_fields__},
+        "env": dict(spec.env),
+        "labels": dict(spec.labels),
+    }
 
 
 def _stopped(spec: ServiceSpec) -> ServiceState:
-    return ServiceState(name=spec.name, kind=spec.kind, state="stopped", needs=spec.needs, calls=spec.calls)
+    return ServiceState(name=spec.name, kind=spec.kind, state="stopped", needs=spec.waits_for, calls=spec.calls)

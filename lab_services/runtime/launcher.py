@@ -188,7 +188,7 @@ def run_child(order: dict[str, Any], fds: list[int]) -> int:
     if order.get("cold"):
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SPARE_FD) for fd in fds]):
             os.dup2(fd, 3 + number)  # dup2 makes it inheritable
-        asked = {key: order[key] for key in ("app", "call", "grpc", "tcp", "port") if key in order}
+        asked = {key: order[key] for key in ("app", "call", "grpc", "tcp", "place") if key in order}
         entry = "lab_services.runtime.serve" + "".join(f"_{key}" for key in ("grpc", "tcp") if key in order)
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), order["env"].get("PYTHONPATH")]))
         argv = [sys.executable, "-m", entry, json.dumps({**asked, "sockets": len(fds)})]
@@ -199,7 +199,7 @@ def run_child(order: dict[str, Any], fds: list[int]) -> int:
     if "grpc" in order:
         from lab_services.runtime import serve_grpc
 
-        return serve_grpc.serve(order["grpc"], order["port"], sockets[0])
+        return serve_grpc.serve(order["grpc"], order["place"], sockets[0])
     if "tcp" in order:
         from lab_services.runtime import serve_tcp
 

@@ -121,7 +121,7 @@ class Orders:
         """Change the number of replicas."""
         service = self._running(name)
         async with self._changing:
-            await service.scale(count)
+            await self._here().scale(service, count)
 
     async def do_status(self) -> list[dict[str, Any]]:
         """Return the state of every service, after pending edits."""

@@ -37,13 +37,21 @@ class Port:
         """The address for clients of gRPC and TCP: host and port, no scheme."""
         return f"{HOST}:{self.number}"
 
+    @property
+    def served_at(self) -> str:
+        """Where the program itself listens, in gRPC's words: host:port, or unix:/path of a socket file."""
+        return self.target
+
     def listen(self) -> socket.socket:
         """Return the listening socket, opened now if the service was down."""
         if self._listener is None:
-            listener = _bound(self.number)
+            listener = self._open()
             listener.listen(BACKLOG)
             self._listener = listener
         return self._listener
+
+    def _open(self) -> socket.socket:
+        return _bound(self.number)
 
     def refuse(self) -> None:
         """Close the listening socket here: once the process is gone too, connections are refused."""

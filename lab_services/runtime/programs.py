@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lab_services.runtime.readiness import tcp_accepts
 from lab_services.runtime.readiness_grpc import grpc_health
-from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.replica import Program, Replica, health_ready
+from lab_services.runtime.socket_files import SocketFile
 from lab_services.runtime.spec_types import ServiceSpec
 
 if TYPE_CHECKING:
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
 NODES_SECONDS = 30.0  # until the nodes of a server have found a leader: half a second mostly, an election is 4 to 9
 
 
-def python_program(app: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool) -> Program:
+def python_program(
+    app: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool, replica: Replica
+) -> Program:
     """Serve `module:attribute` with `folder` as the working directory; `cold` asks for a fresh interpreter."""
-    return Program({"app": app, "cold": cold}, env, folder, ready_seconds)
+    return Program({"app": app, "cold": cold}, env, folder, ready_seconds, ready=_ready_at(replica))
 
 
 def grpc_program(
     function: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool, replica: Replica
 ) -> Program:
-    """Serve what `module:function` adds to a gRPC server, on the port reserved for the replica."""
-    order = {"grpc": function, "port": replica.port.number, "cold": cold}
-    return Program(order, env, folder, ready_seconds, ready=grpc_health)
+    """Serve what `module:function` adds to a gRPC server, on the port reserved for the replica or its socket file."""
+    place = replica.port.served_at
+    order = {"grpc": function, "place": place, "cold": cold}
+    return Program(order, env, folder, ready_seconds, ready=lambda _: grpc_health(place))
 
 
 def tcp_program(function: str, folder: Path, env: Mapping[str, str], ready_seconds: float, cold: bool) -> Program:
@@ -37,17 +41,22 @@ def tcp_program(function: str, folder: Path, env: Mapping[str, str], ready_secon
 
 
 def typescript_program(
-    script: Path, data: Path, env: Mapping[str, str], ready_seconds: float, replica: Replica
+    script: Path, data: Path, env: Mapping[str, str], ready_seconds: float, replica: Replica, names: Sequence[str]
 ) -> Program:
     """Run a TypeScript service on the port reserved for the replica; it shares the port, so no race exists.
+
+    Beside a sidecar it listens on its socket file, and calls the `names` of the mesh.
 
     Raises:
         MissingProgram: Deno is not installed.
     """
-    from lab_services.servers.deno import find, service_command
+    from lab_services.servers.deno import find, service_command, sidecar_command
 
-    argv, extra = service_command(find(), script, data, replica.port.number)
-    return Program({"argv": argv}, {**env, **extra}, script.parent, ready_seconds)
+    if isinstance(replica.port, SocketFile):
+        argv, extra = sidecar_command(find(), script, data, replica.port.path, names)
+    else:
+        argv, extra = service_command(find(), script, data, replica.port.number)
+    return Program({"argv": argv}, {**env, **extra}, script.parent, ready_seconds, ready=_ready_at(replica))
 
 
 def server_program(
@@ -83,3 +92,11 @@ def server_program(
         address=lambda pid: server.address(folder, pid, known or 0),
         ready=(lambda _: node_ready(node)) if node and node_ready else ready,
     )
+
+
+def _ready_at(replica: Replica) -> Callable[[str], Awaitable[bool | str]] | None:
+    """Return how to ask a program at its socket file; at its own address (None) when it has one."""
+    if not isinstance(replica.port, SocketFile):
+        return None
+    place = replica.port.served_at
+    return lambda url: health_ready(url, place)

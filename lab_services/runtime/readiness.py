@@ -17,12 +17,15 @@ PAUSE_MAX_SECONDS = 0.1  # ... growing to this, so that a slow server is not kep
 LINE_BYTES = 64 * 1024  # NATS sends its INFO in one line of about 500 bytes; anything longer than this is not NATS
 
 
-async def http_status(url: str, timeout: float = PROBE_SECONDS) -> int | None:
-    """Send one GET and return the status of the answer, or None when no HTTP answer came in `timeout` seconds."""
+async def http_status(url: str, timeout: float = PROBE_SECONDS, *, at: str = "") -> int | None:
+    """Send one GET and return the status of the answer, or None when no HTTP answer came in `timeout` seconds.
+
+    `at` is where to connect to, if not at the host and port of `url`: host:port, or unix:/path of a socket file.
+    """
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    line = await _first_line(parts.hostname or "", parts.port or 80, request.encode(), timeout)
+    line = await _first_line(at or f"{parts.hostname or ''}:{parts.port or 80}", request.encode(), timeout)
     words = line.split(b" ", 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         return None
@@ -38,7 +41,7 @@ async def http_ready(url: str, timeout: float = PROBE_SECONDS) -> bool:
 async def nats_ready(url: str, timeout: float = PROBE_SECONDS) -> bool:
     """Return whether a NATS server greets at `url` (nats://host:port): its first line is INFO and a JSON object."""
     parts = urlsplit(url)
-    line = await _first_line(parts.hostname or "", parts.port or 4222, b"", timeout)
+    line = await _first_line(f"{parts.hostname or ''}:{parts.port or 4222}", b"", timeout)
     return line.startswith(b"INFO {") and line.endswith(b"\r\n")
 
 
@@ -84,15 +87,23 @@ async def _within(question: Awaitable[bool], seconds: float) -> bool:
         return False
 
 
-async def _first_line(host: str, port: int, request: bytes, timeout: float) -> bytes:
+async def connect(place: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection to host:port, or to unix:/path, the socket file of a program beside a sidecar."""
+    if place.startswith("unix:"):
+        return await asyncio.open_unix_connection(place.removeprefix("unix:"), limit=LINE_BYTES)
+    host, _, port = place.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port), limit=LINE_BYTES)
+
+
+async def _first_line(place: str, request: bytes, timeout: float) -> bytes:
     try:
-        return await asyncio.wait_for(_ask(host, port, request), timeout)
+        return await asyncio.wait_for(_ask(place, request), timeout)
     except (TimeoutError, OSError, ValueError):  # ValueError: a line longer than LINE_BYTES
         return b""
 
 
-async def _ask(host: str, port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES)
+async def _ask(place: str, request: bytes) -> bytes:
+    reader, writer = await connect(place)
     try:
         writer.write(request)
         return await reader.readline()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 
-from lab_services.runtime.readiness import PROBE_SECONDS
+from lab_services.runtime.readiness import PROBE_SECONDS, connect
 
 STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -21,7 +21,7 @@ EMPTY_MESSAGE = bytes(5)  # HealthCheckRequest(service=""): the whole process
 
 
 async def grpc_health(target: str, timeout: float = PROBE_SECONDS) -> bool | str:
-    """Return True when the server at host:port says SERVING, else what it says; False when no answer came in time."""
+    """Return True when the server at host:port or unix:/path says SERVING, else what it says; False if nothing."""
     try:
         state = await asyncio.wait_for(_check(target), timeout)
     except (TimeoutError, OSError, EOFError, ValueError):
@@ -30,10 +30,10 @@ async def grpc_health(target: str, timeout: float = PROBE_SECONDS) -> bool | str
 
 
 async def _check(target: str) -> str:
-    host, _, port = target.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await connect(target)
     try:
-        writer.write(PREFACE + _frame(SETTINGS, 0, 0, b"") + _request(target))
+        authority = "localhost" if target.startswith("unix:") else target  # as gRPC's own clients say it
+        writer.write(PREFACE + _frame(SETTINGS, 0, 0, b"") + _request(authority))
         return await _answer(reader)
     finally:
         writer.transport.abort()

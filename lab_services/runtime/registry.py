@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from lab_services.runtime.socket_files import remove_sockets_folder
+
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
 
@@ -45,7 +47,8 @@ class Entry:
             os.replace(fresh, path)
 
     def remove(self) -> None:
-        """Take the entry off the disk."""
+        """Take the entry off the disk, and with it the socket files of the run."""
+        remove_sockets_folder(self.mark)
         with suppress(OSError):
             Path(self.path).unlink()
 

@@ -29,7 +29,7 @@ class Program:
     """How to start one program: what the launcher needs to know, and how to tell that it is ready.
 
     `order` holds `app` or `tcp` (an ASGI app, a function for each connection: on an inherited socket), `grpc` (a gRPC
-    service, which opens its own socket on `port`), `call` or `argv` (an executable with its own socket).
+    service, which opens its own socket at `place`), `call` or `argv` (an executable with its own socket).
     `address` returns where a server of its own choosing listens (None while unknown); None means: on the given port.
     `ready` asks an address over the network: True is ready, a text is what it answered instead.
     """
@@ -183,7 +183,7 @@ class Replica:
                 if found is None:
                     return False
                 self.url = found
-            answer = await (program.ready or _http_ready)(self.url)
+            answer = await (program.ready or health_ready)(self.url)
             answers.append(answer if isinstance(answer, str) else "")
             return answer is True
 
@@ -228,8 +228,9 @@ class Replica:
         self.on_change()
 
 
-async def _http_ready(url: str) -> bool | str:
-    status = await http_status(url + "/health/ready")
+async def health_ready(url: str, at: str = "") -> bool | str:
+    """Ask /health/ready, at `at` in place of the host and port of `url` (see http_status)."""
+    status = await http_status(url + "/health/ready", at=at)
     if status is None:
         return False
     return 200 <= status < 300 or f"GET /health/ready answered {status}"

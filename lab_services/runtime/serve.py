@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lab_services.runtime import wire
 from lab_services.runtime.control import DRAIN_SECONDS, HANDOVER_SECONDS, report_broken
+from lab_services.runtime.held_questions import HELD_SECONDS, holds_questions, let_go
 from lab_services.runtime.loading import load, used_files
 
 HANDOVER_POLL_SECONDS = 0.005
@@ -79,6 +80,12 @@ class ReplaceableServer(uvicorn.Server):
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), 0.1)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is owed; a control plane lets go of the questions that it holds."""
+        if holds_questions():
+            let_go(self.server_state.connections, self.server_state.tasks)
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Wake the main loop on SIGTERM and SIGINT."""
         super().handle_exit(sig, frame)
@@ -108,7 +115,7 @@ class ReplaceableServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         wire.send(self._control, {"event": "closed"})
-        end = asyncio.get_running_loop().time() + HANDOVER_SECONDS
+        end = asyncio.get_running_loop().time() + (HELD_SECONDS if holds_questions() else HANDOVER_SECONDS)
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(HANDOVER_POLL_SECONDS)  # first, because what was just accepted is not counted yet
             for connection in list(self.server_state.connections):

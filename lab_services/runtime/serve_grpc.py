@@ -38,7 +38,6 @@ from lab_services.runtime.grpc_lifespan import lifespan, note_services
 from lab_services.runtime.grpc_whole import WholeRequests
 from lab_services.runtime.loading import load
 
-HOST = "127.0.0.1"
 FORM = "async def serve(server): ..."
 GOAWAY_SECONDS = 0.01  # from `server.stop` until its GOAWAY is on its way on every connection
 LAST_WORDS_SECONDS = 0.1  # for what gRPC has still to do after the last answer
@@ -70,9 +69,9 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # grpc_health ha
 class GrpcProcess:
     """Serves until SIGTERM, or until the supervisor says that a newer process has taken over."""
 
-    def __init__(self, target: str, port: int, control: socket.socket) -> None:
+    def __init__(self, target: str, place: str, control: socket.socket) -> None:
         self._target = target
-        self._port = port
+        self._place = place
         self._control = Control(control)
         self._health = Health()
         self._answers = HeldAnswers()
@@ -98,10 +97,25 @@ class GrpcProcess:
                 await self._health.set(name, SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-        server.add_insecure_port(f"{HOST}:{self._port}")
-        await server.start()
-        lead_newcomers_here(self._port)
+        await self._listen(server)
         self._control.serving()
+
+    async def _listen(self, server: Any) -> None:
+        """Listen beside the older process, and get every new connection from then on.
+
+        gRPC removes its socket file when it stops, so the newer process makes one of its own and moves it over the
+        older one's: a socket is found by its file and keeps no name.
+        """
+        file = self._place.removeprefix("unix:")
+        if file == self._place:
+            server.add_insecure_port(self._place)
+            await server.start()
+            lead_newcomers_here(int(self._place.rpartition(":")[2]))
+        else:
+            own = f"{file}.{os.getpid()}"
+            server.add_insecure_port(f"unix:{own}")
+            await server.start()
+            os.replace(own, file)
 
     async def _drain(self, server: Any, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -125,14 +139,14 @@ def _nothing_added(target: str) -> BrokenCode:
     )
 
 
-def serve(target: str, port: int, control: socket.socket) -> int:
-    """Serve `module:function` on 127.0.0.1:`port` until told to stop; return the exit status.
+def serve(target: str, place: str, control: socket.socket) -> int:
+    """Serve `module:function` at `place` (host:port or unix:/path) until told to stop; return the exit status.
 
     Broken code is reported on the control channel as the four parts of a LabError, and ends with status 3.
     """
 
     async def run(function: Callable[..., Any], interceptors: Sequence[Any]) -> None:
-        await GrpcProcess(target, port, control).run(function, interceptors)
+        await GrpcProcess(target, place, control).run(function, interceptors)
 
     def load_and_run() -> None:
         function = load(target, FORM)
@@ -145,7 +159,7 @@ def main() -> None:
     """Entry of the cold way: `python -m lab_services.runtime.serve_grpc ORDER`, the control channel as descriptor 3."""
     order = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(serve(order["grpc"], order["port"], socket.socket(fileno=3)))
+    sys.exit(serve(order["grpc"], order["place"], socket.socket(fileno=3)))
 
 
 if __name__ == "__main__":

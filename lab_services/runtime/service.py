@@ -11,6 +11,7 @@ from pathlib import Path
 from lab_services.errors import LabError, UnknownName
 from lab_services.runtime import states
 from lab_services.runtime.logs import LogTail
+from lab_services.runtime.mesh_nodes import Membership
 from lab_services.runtime.nodes import Nodes
 from lab_services.runtime.ports import Port
 from lab_services.runtime.processes import LauncherClient
@@ -18,7 +19,6 @@ from lab_services.runtime.replica import Program, Replica
 from lab_services.runtime.spec_types import ServiceSpec
 from lab_services.runtime.states import ServiceState
 
-MOST_REPLICAS = 16
 BALANCER = "lab_services.runtime.balancer:app"
 
 
@@ -32,26 +32,33 @@ class Service:
         logs: Path,
         program: Callable[[Service, Replica], Program],
         replaced_by: str = "",
+        membership: Membership | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
         self.nodes = Nodes(spec.replicas) if spec.kind == "server" and spec.replicas > 1 else None
-        self.port = Port(for_server=spec.kind == "server") if self.nodes is None else self.nodes.ports[0]
+        self._membership = membership
+        ports = self._first_ports()
+        self.port = ports[0]
         self.log = LogTail(logs / f"{spec.name}.log")
         self.restarts = 0
         self.edit_error: LabError | None = None
         self.note = ""
         self.settled = asyncio.Event()
-        self.replaced_by = replaced_by.rpartition("//")[2] if self._balances_itself else replaced_by
+        self.replaced_by = replaced_by if spec.speaks == "http" else replaced_by.rpartition("//")[2]
         self._launcher = launcher
         self._logs = logs
         self._program = program
         self._balancer: Replica | None = None
         self.replicas_file = logs / f"{spec.name}.replicas.json"
-        ports = self.nodes.ports if self.nodes is not None else [self.port]
         self.replicas = [self._replica(number, port) for number, port in enumerate(ports, start=1)]
         if self._balances_itself:
             self._write_replicas()
+
+    def _first_ports(self) -> list[Port]:
+        if self._membership is not None:
+            return [self._membership.place(number) for number in range(1, self.spec.replicas + 1)]
+        return self.nodes.ports if self.nodes is not None else [Port(for_server=self.spec.kind == "server")]
 
     @property
     def url(self) -> str:
@@ -64,8 +71,8 @@ class Service:
 
     @property
     def _balances_itself(self) -> bool:
-        """True unless it is HTTP: one connection carries many calls, so callers choose a replica, not a balancer."""
-        return self.spec.speaks != "http"
+        """True unless it is plain HTTP: callers, or their sidecars, choose a replica, not a balancer of ours."""
+        return self.spec.speaks != "http" or self._membership is not None
 
     @property
     def state(self) -> str:
@@ -87,7 +94,7 @@ class Service:
             kind=spec.kind,
             state=self.state,
             url=self.url,
-            needs=spec.needs,
+            needs=spec.waits_for,
             calls=spec.calls,
             replicas=tuple(replica.as_state() for replica in self.replicas),
             restarts=self.restarts,
@@ -115,7 +122,10 @@ class Service:
         for replica in running if self.nodes is not None else self.replicas:
             if replica.state == states.PAUSED:
                 replica.resume()
-            await replica.replace(self._program(self, replica))
+            program = self._program(self, replica)
+            if len(running) > 1 and not program.reports:  # it cannot hand over: the others get its calls meanwhile
+                await self._take_leave(replica)
+            await replica.replace(program)
         self.edit_error = None
         self.restarts += 1
         await self._balance()
@@ -124,32 +134,19 @@ class Service:
         """Run `count` replicas behind one address; without HTTP, replica 1 keeps it, and `replicas_file` lists all.
 
         Raises:
-            UnknownName: `count` is not between 1 and 16, or it is a server.
             LabError: a new replica could not start; those that run go on.
         """
-        if self.spec.kind == "server" and count != len(self.replicas):
-            raise UnknownName(
-                f"{self.name} cannot be scaled: it is a server, and its nodes are told of each other when they start",
-                where=self.name,
-                evidence=f"lab.toml asks for {self.spec.replicas}, and so many there are",
-                next_step="write another number after replicas = in lab.toml, then open the lab again",
-            )
-        if not 1 <= count <= MOST_REPLICAS:
-            raise UnknownName(
-                f"{self.name} cannot have {count} replicas",
-                where=self.name,
-                evidence=f"between 1 and {MOST_REPLICAS} are possible",
-                next_step=f'lab.scale("{self.name}", 3)',
-            )
         if self._balancer is None and (count == len(self.replicas) == 1 or self.nodes is not None):
             return
         if self._balancer is None and not self._balances_itself:
             await self._put_balancer_in_front()
-        added = [self._replica(n, Port()) for n in range(len(self.replicas) + 1, count + 1)]
+        place = self._membership.place if self._membership is not None else lambda _: Port()
+        added = [self._replica(n, place(n)) for n in range(len(self.replicas) + 1, count + 1)]
         leaving = self.replicas[count:]
         self.replicas = [*self.replicas[:count], *added]
         await _all(replica.start(self._program(self, replica)) for replica in added)
         await self._balance()
+        await _all(map(self._take_leave, leaving))
         for replica in leaving:
             await replica.stop(states.STOPPED)
             replica.port.release()
@@ -180,6 +177,7 @@ class Service:
 
     async def close(self) -> None:
         """Stop everything and give the ports back."""
+        await _all(map(self._take_leave, self.replicas))
         await self.stop()
         for replica in self.replicas:
             replica.port.release()
@@ -188,8 +186,16 @@ class Service:
             self.nodes.release()
 
     def _replica(self, number: int, port: Port) -> Replica:
-        address = port.target if self._balances_itself else port.url
-        return Replica(self.name, number, port, self.log, self._launcher, address)
+        address = port.url if self.spec.speaks == "http" else port.target
+        replica = Replica(self.name, number, port, self.log, self._launcher, address)
+        if self._membership is not None:
+            self._membership.joined(replica)
+        return replica
+
+    async def _take_leave(self, replica: Replica) -> None:
+        """Let the mesh know, if it is in one, that a replica which serves is about to stop."""
+        if self._membership is not None and replica.state == states.READY:
+            await self._membership.leave(replica)
 
     async def _put_balancer_in_front(self) -> None:
         """Give replica 1 an address of its own, and the service's address to a balancer: no request is lost."""

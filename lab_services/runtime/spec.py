@@ -84,7 +84,7 @@ def start_order(services: Mapping[str, ServiceSpec]) -> tuple[tuple[str, ...], .
 
     A need outside `services` (skipped or replaced in this run) does not hold anything up.
     """
-    sorter = TopologicalSorter({n: [need for need in s.needs if need in services] for n, s in services.items()})
+    sorter = TopologicalSorter({n: [need for need in s.waits_for if need in services] for n, s in services.items()})
     sorter.prepare()
     waves = []
     while sorter.is_active():

@@ -10,14 +10,16 @@ from types import MappingProxyType
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
 from lab_services.runtime.spec_protocol import read_protocol
-from lab_services.runtime.spec_server import refuse_odd_server
+from lab_services.runtime.spec_server import read_config, refuse_odd_server
+from lab_services.runtime.spec_sidecar import read_labels, refuse_odd_sidecars
 from lab_services.runtime.spec_types import Kind, ServiceSpec, TaskSpec
 
 PACKAGE = Path(__file__).resolve().parents[1]
 BIKESHARE = PACKAGE / "bikeshare"
 SERVERS = PACKAGE / "servers"
 MOST_REPLICAS = 16
-SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks", "config")
+SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks", "config",
+                "sidecar", "labels")  # fmt: skip
 TASK_KEYS = ("id", "title", "shape", "files", "checks", "red", "hints", "hints_for")
 OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT")  # set by the runtime for every service
 
@@ -39,6 +41,7 @@ def read_services(table: Table, folder: Path) -> Mapping[str, ServiceSpec]:
         services[name] = _service(name, table.table(name), folder)
     for name, service in services.items():
         _refuse_strangers(service, services, table.table(name))
+    refuse_odd_sidecars(services, table)
     _refuse_cycle(services, table)
     return MappingProxyType(services)
 
@@ -93,18 +96,15 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     needs, calls = table.texts("needs"), table.texts("calls")
     typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
     speaks = read_protocol(table, name, kind, target, typescript)
-    env, config = _environment(table.table("env")), _config(table, name, kind, folder)
+    env, config = _environment(table.table("env")), read_config(table, name, kind, folder, _configuration)
     refuse_odd_server(table, kind, target, replicas, env)
-    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config)
+    sidecar = table.text("sidecar") if "sidecar" in table.entries else ""
+    labels = read_labels(table.table("labels"))
+    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config, sidecar, labels)
 
 
-def _config(table: Table, name: str, kind: Kind, folder: Path) -> str:
-    if "config" not in table.entries:
-        return ""
-    if kind != "server":
-        raise table.refuse(f"the service {name!r} reads no 'config'", next_step="remove it: settings go into 'env'")
-    file = inside(table, "config", table.text("config"))
-    require_file(file, table, folder)
+def _configuration(file: str, table: Table, folder: Path) -> str:
+    require_file(inside(table, "config", file), table, folder)
     return file
 
 
@@ -186,7 +186,7 @@ def _refuse_strangers(service: ServiceSpec, services: Mapping[str, ServiceSpec],
 
 def _refuse_cycle(services: Mapping[str, ServiceSpec], table: Table) -> None:
     try:
-        TopologicalSorter({name: service.needs for name, service in services.items()}).prepare()
+        TopologicalSorter({name: (*s.needs, *filter(None, (s.plane,))) for name, s in services.items()}).prepare()
     except CycleError as error:
         ring = list(reversed(error.args[1]))[:-1]  # graphlib names the needed one first
         first = ring.index(min(ring, key=list(services).index))

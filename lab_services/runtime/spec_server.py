@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
 from lab_services.runtime.spec_types import Kind
 
 CLUSTERS = {"nats": (3, 5)}  # how many nodes besides one: an even number survives the loss of no more than one fewer
-SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"nats": {"SYNC_INTERVAL": ("always",)}}
+SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "nats": {"SYNC_INTERVAL": ("always",)},
+    "envoy": {"PLANE": ()},  # the name of a service: spec_sidecar.py
+}
 
 
 def refuse_odd_server(table: Table, kind: Kind, target: str, replicas: int, env: Mapping[str, str]) -> None:
@@ -32,6 +36,15 @@ def refuse_odd_server(table: Table, kind: Kind, target: str, replicas: int, env:
         _refuse_setting(table, name, setting, value, SETTINGS.get(target, {}))
 
 
+def read_config(table: Table, name: str, kind: Kind, folder: Path, require: Callable[[str, Table, Path], str]) -> str:
+    """Return the file of the lab that a server reads, or nothing; `require` refuses one that is not there."""
+    if "config" not in table.entries:
+        return ""
+    if kind != "server":
+        raise table.refuse(f"the service {name!r} reads no 'config'", next_step="remove it: settings go into 'env'")
+    return require(table.text("config"), table, folder)
+
+
 def _refuse_setting(table: Table, name: str, setting: str, value: str, known: Mapping[str, tuple[str, ...]]) -> None:
     if setting not in known and "config" not in table.entries:  # a config may read what stands in `env`
         raise table.refuse(
@@ -39,7 +52,7 @@ def _refuse_setting(table: Table, name: str, setting: str, value: str, known: Ma
             evidence="it obeys: " + (", ".join(known) or "nothing"),
             next_step=f"remove {setting!r}, or write it into its 'config'",
         )
-    if setting in known and value not in known[setting]:
+    if known.get(setting) and value not in known[setting]:
         raise table.refuse(
             f"{setting!r} of the server {name!r} is {value!r}",
             next_step=" or ".join(f'{setting} = "{word}"' for word in known[setting]) + ", or remove it",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from lab_services.errors import UnknownName
 
-Kind = Literal["run", "use", "server"]
+Kind = Literal["run", "use", "server", "sidecar"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class ServiceSpec:
     `kind` says whose program `target` names: run (the learner's "rides:app" or "pricing.ts"), use (a finished
     one of the bikeshare) or server (a third-party one). `needs` are ready before it starts; `calls` need not be.
     `speaks` is http, grpc or tcp (a protocol of its own). `config` is a file of the lab that a server reads.
+    `sidecar` is the control plane of the Envoy beside each replica, `labels` are told to that plane and that Envoy.
+    Such an Envoy has a spec too, of the kind sidecar; no lab.toml writes it, and `target` names its application.
     """
 
     name: str
@@ -31,6 +34,25 @@ class ServiceSpec:
     launch: str
     speaks: str = "http"
     config: str = ""
+    sidecar: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def plane(self) -> str:
+        """The control plane that configures this Envoy, or the Envoy beside this service; empty without a mesh."""
+        return self.env.get("PLANE", "") if (self.kind, self.target) == ("server", "envoy") else self.sidecar
+
+    @property
+    def is_envoy(self) -> bool:
+        """True for an Envoy that a control plane configures: a sidecar, or an edge, which stands beside nothing."""
+        return bool(self.plane) and self.kind in ("server", "sidecar")
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """What has to be ready before it starts: its needs, its sidecar, and before an Envoy its control plane."""
+        if not self.plane:
+            return self.needs
+        return tuple(dict.fromkeys((*self.needs, self.plane if self.is_envoy else sidecar_name(self.name))))
 
 
 @dataclass(frozen=True)
@@ -61,15 +83,15 @@ class LabSpec:
     tasks: Mapping[str, TaskSpec]
 
     def system(self, shape: str | None) -> Mapping[str, ServiceSpec]:
-        """Return the services of one shape; None is the lab's own system.
+        """Return the services of one shape, each sidecar behind its service; None is the lab's own system.
 
         Raises:
             UnknownName: no shape has that name, or the lab has nothing but shapes and none was named.
         """
         if shape is None and self.services:
-            return self.services
+            return with_sidecars(self.services)
         if shape is not None and shape in self.shapes:
-            return self.shapes[shape]
+            return with_sidecars(self.shapes[shape])
         raise UnknownName(
             f"{self.name} has no system without a shape" if shape is None else f"{self.name} has no shape {shape!r}",
             where=f"labs/{self.name}/lab.toml",
@@ -78,3 +100,21 @@ class LabSpec:
             if self.shapes
             else f'type open_lab("{self.name}"), without a shape',
         )
+
+
+def sidecar_name(service: str) -> str:
+    """Return how the Envoys beside a service are called in lab.status()."""
+    return f"{service}_sidecar"
+
+
+def with_sidecars(services: Mapping[str, ServiceSpec]) -> Mapping[str, ServiceSpec]:
+    """Return the services and, behind each that asks for one, its sidecar with as many replicas."""
+    found: dict[str, ServiceSpec] = {}
+    for name, spec in services.items():
+        found[name] = spec
+        if spec.sidecar and spec.kind != "sidecar":
+            beside, needs = sidecar_name(name), (spec.sidecar,)
+            found[beside] = ServiceSpec(
+                beside, "sidecar", name, needs, (), {}, spec.replicas, "warm", sidecar=spec.sidecar, labels=spec.labels
+            )
+    return services if len(found) == len(services) else MappingProxyType(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -13,13 +12,16 @@ from pathlib import Path
 
 from lab_services.errors import UnknownName
 from lab_services.runtime import states
+from lab_services.runtime.addresses import Addresses
 from lab_services.runtime.edges import Edges
 from lab_services.runtime.logins import Logins
 from lab_services.runtime.processes import LauncherClient, launch_mode
 from lab_services.runtime.programs import grpc_program, python_program, server_program, tcp_program, typescript_program
 from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.scaling import refuse_count
 from lab_services.runtime.service import Service
-from lab_services.runtime.spec_types import ServiceSpec
+from lab_services.runtime.sidecars import Mesh, left_out, waves
+from lab_services.runtime.spec_types import ServiceSpec, sidecar_name
 from lab_services.runtime.states import ServiceState
 
 RELOADS = ("nats", "prometheus")  # servers that read their configuration again on SIGHUP, and keep every connection
@@ -51,12 +53,18 @@ class System:
         self._env = env
         self._data = fresh_folder(run.scratch / "data")
         self._logs = logs = fresh_folder(run.scratch / "logs")
-        self.services = {
-            name: Service(spec, launcher, logs, self._program, run.replace.get(name, ""))
-            for name, spec in run.services.items()
-        }
+        self._skip = left_out(run.services, run.skip)
+        self._mesh = Mesh(run.services, run.replace, self._data, env.get("COURSE_RUN", ""))
+        self.services = {name: self._service(spec, launcher) for name, spec in run.services.items()}
         self._edges = Edges(launcher, logs, run.weather, run.seed) if run.weather else None
         self._logins = Logins(run.services)
+        self._addresses = Addresses(self.services, self._edges, self._logins, self._mesh, logs)
+        self._mesh.write()
+
+    def _service(self, spec: ServiceSpec, launcher: LauncherClient) -> Service:
+        beside = spec.target if spec.kind == "sidecar" else spec.name
+        replaced_by = self._run.replace.get(beside, "") or self._run.replace.get(spec.name, "")
+        return Service(spec, launcher, self._logs, self._program, replaced_by, self._mesh.membership(spec))
 
     def service(self, name: str) -> Service:
         """Return the service with that name.
@@ -93,10 +101,7 @@ class System:
         for service in self.services.values():
             service.settled.clear()
         if self._edges is not None and not self._edges.running:
-            edges = [(s, self.services[t]) for s in self.services.values() for t in _reached(s.spec)]
-            # A client of several nodes goes to another when one fails: one proxied address would take that away.
-            proxied = [(s, t) for s, t in edges if t.nodes is None]
-            await self._edges.start((s.name, t.name, t.url, t.spec.speaks) for s, t in proxied)
+            await self._edges.start(self._addresses.proxied())
         results = await asyncio.gather(*map(self._start_one, self.services.values()), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
@@ -104,10 +109,10 @@ class System:
 
     async def _start_one(self, service: Service) -> None:
         try:
-            for name in service.spec.needs:
+            for name in service.spec.waits_for:
                 await self.services[name].settled.wait()
-            missing = [n for n in service.spec.needs if not self._can_be_relied_on(n)]
-            if service.name in self._run.skip and service.state == states.STOPPED:
+            missing = [n for n in service.spec.waits_for if not self._can_be_relied_on(n)]
+            if service.name in self._skip and service.state == states.STOPPED:
                 service.note = "left out of this run"
             elif missing:
                 service.note = f"not started, because it needs {', '.join(missing)}"
@@ -117,13 +122,37 @@ class System:
             service.settled.set()
 
     async def start_service(self, service: Service) -> None:
-        """Start one service and tell the weather where it is."""
+        """Start one service, behind a sidecar that was never started, and tell the weather where it is."""
+        beside = self._sidecar(service)
+        if beside is not None and beside.state == states.STOPPED:
+            await beside.start()
+        if beside is not None and len(service.replicas) < service.spec.replicas:
+            await self.scale(service, service.spec.replicas)
         await service.start()
         if self._edges is not None:
             await self._edges.aim(service.name, service.url)
 
+    async def scale(self, service: Service, count: int) -> None:
+        """Change the number of replicas, and of their sidecars: these come before and leave after them.
+
+        Raises:
+            UnknownName: `count` is not possible, or it is a sidecar.
+            LabError: a new replica could not start.
+        """
+        refuse_count(service.spec, count, len(service.replicas))
+        beside = self._sidecar(service)
+        if beside is not None and count > len(beside.replicas):
+            await beside.scale(count)
+        await service.scale(count)
+        if beside is not None:
+            await beside.scale(count)
+            self._mesh.drop(service.name, count)
+
+    def _sidecar(self, service: Service) -> Service | None:
+        return self.services.get(sidecar_name(service.name)) if service.spec.sidecar else None
+
     def _can_be_relied_on(self, name: str) -> bool:
-        return name in self._run.skip or self.services[name].state in (states.READY, states.REPLACED, states.PAUSED)
+        return name in self._skip or self.services[name].state in (states.READY, states.REPLACED, states.PAUSED)
 
     async def fault(self, source: str, target: str, message: dict[str, object]) -> dict[str, object]:
         """Ask the fault proxy on the edge from `source` to `target` for a fault."""
@@ -156,8 +185,11 @@ class System:
                 replica.process.signal(signal.SIGHUP)
 
     async def close(self) -> None:
-        """Stop every service, those that depend on others first, and give the ports back."""
-        await asyncio.gather(*(service.close() for service in self.services.values()), return_exceptions=True)
+        """Stop every service, applications before their sidecars, and give the ports back."""
+        self._mesh.say_farewell()
+        for wave in waves(self._run.services):
+            await asyncio.gather(*(self.services[name].close() for name in wave), return_exceptions=True)
+        self._mesh.close()
         if self._edges is not None:
             await self._edges.close()
 
@@ -167,12 +199,16 @@ class System:
         data.mkdir(parents=True, exist_ok=True)
         env = {
             **self._env,
-            **self._addresses(spec),
+            **self._addresses.env(spec, replica.number),
             **spec.env,
             "DATA_DIR": str(data),
             "SERVICE_NAME": service.name,
             "REPLICA": str(replica.number),
         }
+        seconds = self._run.ready_seconds
+        if spec.is_envoy:
+            plane = self.services[spec.plane].url.rpartition("//")[2]
+            return self._mesh.program(spec, replica, env, plane, service.log, seconds)
         if spec.kind == "server":
             node = service.nodes.node(replica) if service.nodes else None
             if node:
@@ -181,52 +217,24 @@ class System:
             if spec.config:
                 shutil.copyfile(self._run.workspace / spec.config, data / "lab.conf")
                 env |= self._logins.env()
-            return server_program(spec, data, env, self._run.ready_seconds, replica, node)
+            return server_program(spec, data, env, seconds, replica, node)
+        names = self._mesh.reached(spec)
         if spec.kind == "run" and spec.target.endswith(".ts"):
-            return typescript_program(self._run.workspace / spec.target, data, env, self._run.ready_seconds, replica)
+            return typescript_program(self._run.workspace / spec.target, data, env, seconds, replica, names)
         if spec.kind == "use" and not (BIKESHARE / f"{spec.target}.py").exists():
-            return typescript_program(BIKESHARE / f"{spec.target}.ts", data, env, self._run.ready_seconds, replica)
+            return typescript_program(BIKESHARE / f"{spec.target}.ts", data, env, seconds, replica, names)
         attribute = "app" if spec.speaks == "http" else "serve"
         app = spec.target if spec.kind == "run" else f"lab_services.bikeshare.{spec.target}:{attribute}"
         folder = self._run.workspace if spec.kind == "run" else data
         cold = "cold" in (spec.launch, launch_mode())
         if spec.speaks == "grpc":
-            return grpc_program(app, folder, env, self._run.ready_seconds, cold, replica)
+            return grpc_program(app, folder, env, seconds, cold, replica)
         if spec.speaks == "tcp":
-            return tcp_program(app, folder, env, self._run.ready_seconds, cold)
-        return python_program(app, folder, env, self._run.ready_seconds, cold)
-
-    def _addresses(self, spec: ServiceSpec) -> dict[str, str]:
-        found = {}
-        for name in _reached(spec):
-            target = self.services[name]
-            proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
-            prefix = name.upper().replace("-", "_")
-            if target.spec.target == "nats":
-                address = (proxied or target.url).replace("http:", "nats:")
-                found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.config else address
-            elif target.spec.speaks != "http":
-                proxied = proxied.removeprefix("http://")
-                found[f"{prefix}_URL"] = proxied or target.url
-                found[f"{prefix}_REPLICAS_FILE"] = str(self._replicas_file(spec.name, target, proxied))
-            else:
-                found[f"{prefix}_URL"] = proxied or target.url
-        return found
-
-    def _replicas_file(self, caller: str, target: Service, proxied: str) -> Path:
-        """Return the file that lists the replicas for one caller; in weather, all that it may reach is its edge."""
-        if not proxied:
-            return target.replicas_file
-        path = self._logs / f"{target.name}.replicas.for_{caller}.json"
-        path.write_text(json.dumps([proxied]))
-        return path
+            return tcp_program(app, folder, env, seconds, cold)
+        return python_program(app, folder, env, seconds, cold, replica)
 
 
 BIKESHARE = Path(__file__).parents[1] / "bikeshare"
-
-
-def _reached(spec: ServiceSpec) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*spec.needs, *spec.calls)))
 
 
 def fresh_folder(path: Path) -> Path:

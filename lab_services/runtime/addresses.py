@@ -1,0 +1,80 @@
+"""Who gets whose address: directly, through the weather, with a login, or through the sidecar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab_services.runtime.edges import Edges
+from lab_services.runtime.logins import Logins
+from lab_services.runtime.service import Service
+from lab_services.runtime.sidecars import Mesh
+from lab_services.runtime.spec_types import ServiceSpec
+
+
+class Addresses:
+    """Writes the environment that tells a service where the others are."""
+
+    def __init__(
+        self, services: Mapping[str, Service], edges: Edges | None, logins: Logins, mesh: Mesh, folder: Path
+    ) -> None:
+        self._services = services
+        self._edges = edges
+        self._logins = logins
+        self._mesh = mesh
+        self._folder = folder  # for the files that list replicas
+
+    def env(self, spec: ServiceSpec, number: int) -> dict[str, str]:
+        """Return the variables for replica `number` of a service."""
+        meshed = [] if spec.is_envoy else self._mesh.reached(spec)
+        found: dict[str, str] = {}
+        outside = False
+        for name in reached(spec):
+            target = self._services[name]
+            prefix = name.upper().replace("-", "_")
+            if name in meshed:
+                found |= self._through_sidecar(spec, number, target, prefix)
+                continue
+            proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
+            if target.spec.target == "nats":
+                address = (proxied or target.url).replace("http:", "nats:")
+                found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.config else address
+            elif target.spec.speaks != "http":
+                proxied = proxied.removeprefix("http://")
+                found[f"{prefix}_URL"] = proxied or target.url
+                found[f"{prefix}_REPLICAS_FILE"] = str(self._replicas_file(spec.name, target, proxied))
+            else:
+                found[f"{prefix}_URL"] = proxied or target.url
+                outside = True
+        return found | self._mesh.env(spec, number, outside)
+
+    def proxied(self) -> list[tuple[str, str, str, str]]:
+        """Return the connections that can have weather: caller, target, address of the target, http or grpc.
+
+        A client of several nodes goes to another when one fails: one proxied address would take that away. And what
+        leads through a sidecar has no address of its own.
+        """
+        callers = [service.spec for service in self._services.values() if not service.spec.is_envoy]
+        pairs = [(c, self._services[n]) for c in callers for n in reached(c) if n not in self._mesh.reached(c)]
+        return [(c.name, t.name, t.url, t.spec.speaks) for c, t in pairs if t.nodes is None]
+
+    def _through_sidecar(self, spec: ServiceSpec, number: int, target: Service, prefix: str) -> dict[str, str]:
+        address = self._mesh.address(spec, number, target.name)
+        if target.spec.speaks == "http":
+            return {f"{prefix}_URL": address}
+        file = self._replicas_file(f"{spec.name}_{number}", target, address)
+        return {f"{prefix}_URL": address, f"{prefix}_REPLICAS_FILE": str(file)}
+
+    def _replicas_file(self, caller: str, target: Service, proxied: str) -> Path:
+        """Return the file that lists the replicas for one caller; behind a proxy, all that it may reach is that."""
+        if not proxied:
+            return target.replicas_file
+        path = self._folder / f"{target.name}.replicas.for_{caller}.json"
+        path.write_text(json.dumps([proxied]))
+        return path
+
+
+def reached(spec: ServiceSpec) -> tuple[str, ...]:
+    """Return the services that one needs or calls, each once."""
+    return tuple(dict.fromkeys((*spec.needs, *spec.calls)))
