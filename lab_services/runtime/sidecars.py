@@ -7,6 +7,7 @@ outbound port of its own sidecar (HTTP_PROXY), or with gRPC through one more por
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,9 @@ from lab_services.runtime.socket_files import make_sockets_folder, remove_socket
 from lab_services.runtime.spec_types import ServiceSpec, sidecar_name
 
 DRAIN_SECONDS = 0.5  # from "draining" in the file until the application leaves: the plane and the Envoys take notice
+SPREAD_SECONDS = 0.4  # from a change of the file until every Envoy obeys: its pause (REFRESH, twice at most), the plane
 ENVOY_SECONDS = 10.0  # until an Envoy is ready: mostly 0.1, and 6 with a control plane that answers nothing of use
-REFUSED = "rejected: "  # what Envoy's log says of a configuration; its reason follows
+REFUSED = re.compile(r"REST config for \S*:(\w+) rejected: (.+)")  # Envoy's log: which kind of resources, and why
 
 
 class Mesh:
@@ -40,6 +42,7 @@ class Mesh:
         self._envoy: Path | None = None
         self._to_write: asyncio.Handle | None = None
         self._closing = False
+        self._written = 0.0
 
     # --- who is where ---
 
@@ -119,23 +122,23 @@ class Mesh:
         folder.mkdir(parents=True, exist_ok=True)
         bootstrap = envoy.mesh_bootstrap(node.name, node.spec.name, spec.labels, node.admin.number, plane)
         argv = envoy.mesh_command(self._envoy, folder / f"{node.name}.json", node.name, bootstrap)
-        ready = partial(self._envoy_ready, node, log)
+        ready = partial(self._envoy_ready, node, log, len(_refusals(log, node)))
         return Program({"argv": argv}, env, folder, max(seconds, ENVOY_SECONDS), ready=ready)
 
-    async def _envoy_ready(self, node: MeshNode, log: LogTail, _: str) -> bool | str:
+    async def _envoy_ready(self, node: MeshNode, log: LogTail, earlier: int, _: str) -> bool | str:
         if not await envoy_admin.is_ready(node.admin):
             return False
         if not await envoy_admin.has_refused(node.admin):
             return True
-        said = [line for line in log.with_text(REFUSED) if f" {node.name} " in line]
-        if not said:
+        said = _refusals(log, node)
+        if len(said) <= earlier:
             return "it has refused its configuration"
         plane = self._specs[node.spec.plane]
         file = plane.target.partition(":")[0] + ".py" if plane.kind == "run" else "a finished service"
         raise NotReady(
             f"the Envoy of {node.name} refuses the configuration that {plane.name} has sent it",
             where=f"{plane.name} ({file})",
-            evidence=f"{said[-1].partition(REFUSED)[2]}\nwhole log: {log.path}",
+            evidence="\n".join([*dict.fromkeys(said[earlier:]), f"whole log: {log.path}"]),
             next_step=f"mend what {plane.name} answers to {node.name} and save it, then lab.start()",
         )
 
@@ -152,6 +155,7 @@ class Mesh:
             self._to_write = None
         order = list(self.members)
         nodes = [self._nodes[key] for key in sorted(self._nodes, key=lambda key: (order.index(key[0]), key[1]))]
+        self._written = asyncio.get_running_loop().time()
         for plane in self._planes:
             told = [node for node in nodes if node.spec.plane == plane]
             told = [node for node in told if node.number == 1 or node.spec.name not in self._replaced]
@@ -175,6 +179,11 @@ class Mesh:
         if envoy:
             await envoy_admin.settle(node.admin)
 
+    async def spread(self) -> None:
+        """Wait until the last change has reached the Envoys, so that a call finds the mesh as the lab shows it."""
+        if self.members:
+            await asyncio.sleep(self._written + SPREAD_SECONDS - asyncio.get_running_loop().time())
+
     def say_farewell(self) -> None:
         """Write that everybody is about to leave, for the last time: nobody is left to wait for."""
         for node in self._nodes.values():
@@ -188,6 +197,12 @@ class Mesh:
             node.release()
         if self.members:
             remove_sockets_folder(self._mark)
+
+
+def _refusals(log: LogTail, node: MeshNode) -> list[str]:
+    """Return Envoy's own words on what a node was sent and has refused, oldest first."""
+    found = [REFUSED.search(line) for line in log.with_text(f" {node.name} ")]
+    return [f"{match[1]}: {match[2]}" for match in found if match]
 
 
 def waves(services: Mapping[str, ServiceSpec]) -> list[list[str]]:

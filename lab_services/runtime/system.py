@@ -106,6 +106,7 @@ class System:
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
             raise errors[0]
+        await self._mesh.spread()
 
     async def _start_one(self, service: Service) -> None:
         try:
@@ -144,6 +145,7 @@ class System:
         if beside is not None and count > len(beside.replicas):
             await beside.scale(count)
         await service.scale(count)
+        await self._mesh.spread()
         if beside is not None:
             await beside.scale(count)
             self._mesh.drop(service.name, count)

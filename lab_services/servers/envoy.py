@@ -25,6 +25,7 @@ REFRESH = "0.1s"
 LONG_POLL = "30s"  # a control plane may hold a question for so long
 FIRST_FETCH = "3s"  # then an Envoy goes on without the configuration that it asked for
 FLAGS = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning"]
+DRAIN = ["--drain-strategy", "immediate", "--drain-time-s", "5"]  # seconds until a replaced listener cuts off the last
 
 
 def find() -> Path:
@@ -95,11 +96,12 @@ def mesh_command(program: Path, config: Path, node: str, bootstrap: Mapping[str,
     """Write the bootstrap into `config` and return the command line.
 
     Without --reject-unknown-dynamic-fields a misspelt field of the control plane would be a warning, and left out.
-    Each line of the log names the node: the Envoys of several replicas share one log.
+    Each line of the log names the node: the Envoys of several replicas share one log. A listener that is replaced lets
+    its connections go at their next answer; Envoy would take ten minutes for it, and calls would obey old and new.
     """
     config.write_text(json.dumps(bootstrap, indent=2))
     spoken = ["--reject-unknown-dynamic-fields", "--log-format", f"%T.%e {node} %l %n: %v"]
-    return [str(program), "-c", str(config), *FLAGS, *spoken]
+    return [str(program), "-c", str(config), *FLAGS, *DRAIN, *spoken]
 
 
 def command(program: Path, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
