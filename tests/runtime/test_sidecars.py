@@ -245,10 +245,7 @@ def test_a_saved_application_loses_no_call(make_town: Maker) -> None:
     lab = make_mesh(make_town)
     lab.start()
     envoys, url = lab["pricing_sidecar"].pids, lab["rides"].url
-    with (
-        httpx.Client(trust_env=False, timeout=10) as client,
-        calling(lambda: client.get(url).json().get("word")) as seen,
-    ):
+    with calling(lambda: web.get(url).json().get("word")) as seen:
         until(lambda: seen["price"] > 3, SECONDS)
         write(lab.folder / "pricing.py", PRICING.replace('"price"', '"dearer"'))
         assert lab["pricing"].state == "ready"
@@ -264,10 +261,7 @@ def test_replicas_that_cannot_hand_over_are_drained_in_turn(make_town: Maker) ->
     write(lab.folder / "map.ts", TARIFF)
     lab.start()
     url = lab["desk"].url
-    with (
-        httpx.Client(trust_env=False, timeout=10) as client,
-        calling(lambda: client.get(url).json().get("word")) as seen,
-    ):
+    with calling(lambda: web.get(url).json().get("word")) as seen:
         until(lambda: seen["old"] > 3, SECONDS)
         write(lab.folder / "map.ts", TARIFF.replace("old", "new"))
         assert lab["map"].state == "ready"
@@ -450,10 +444,7 @@ def test_scaling_down_loses_no_call(make_town: Maker) -> None:
     write(lab.folder / "pricing.py", slow)
     lab.start()
     url = lab["rides"].url
-    with (
-        httpx.Client(trust_env=False, timeout=10) as client,
-        calling(lambda: client.get(url).json()["status"], 3) as seen,
-    ):
+    with calling(lambda: web.get(url).json()["status"], 3) as seen:
         until(lambda: seen[200] > 5, SECONDS)
         lab.scale("pricing", 1)
         before = seen[200]
