@@ -39,6 +39,13 @@ web = httpx.Client(trust_env=False, timeout=10)
 SECONDS = 15.0  # for what takes a fraction of a second on a machine that does nothing else
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closed_web() -> Iterator[None]:
+    """Close the connections of this module's client."""
+    yield
+    web.close()
+
+
 def ride(lab: Lab) -> dict[str, object]:
     """Ask for a ride from outside, through the sidecar of rides."""
     return dict(web.get(lab["rides"].url + "/").json())
@@ -113,6 +120,7 @@ def test_a_sidecar_is_a_process_of_its_own_in_the_status(make_town: Maker) -> No
     assert len({*lab["pricing"].pids, *lab["pricing_sidecar"].pids}) == 6
     assert "pricing-2 warning" in repr(lab.logs("pricing_sidecar"))
     assert "pricing needs pricing_sidecar" in repr(lab.topology())
+    assert "ready, 3 replicas  sidecar" in repr(lab.status())
 
 
 def test_the_edge_leads_riders_in(make_town: Maker) -> None:
@@ -435,6 +443,17 @@ def test_scaling_brings_sidecars_and_takes_them_away(make_town: Maker) -> None:
     assert not any(alive(pid) for pid in gone)
     assert not Path(mesh["pricing-3"]["app"]).exists()
     assert set(replicas_seen(lab)) == {"1"}
+
+
+def test_launched_again_a_service_has_the_replicas_of_the_lab(make_town: Maker) -> None:
+    """Scaled down, killed and launched, it is what lab.toml says, each replica with its sidecar."""
+    lab = make_mesh(make_town, pricing=2)
+    lab.start()
+    lab.scale("pricing", 1)
+    lab.kill("pricing")
+    lab.launch("pricing")
+    assert len(lab["pricing"].pids) == len(lab["pricing_sidecar"].pids) == 2
+    until(lambda: set(replicas_seen(lab)) == {"1", "2"}, SECONDS)
 
 
 def test_scaling_down_loses_no_call(make_town: Maker) -> None:
