@@ -1,0 +1,208 @@
+"""The finished control plane: it tells each Envoy what to do, over HTTP and in JSON (REST xDS).
+
+    from lab_services.mesh.discovery import control_plane
+
+    def build(node, workloads):
+        return Resources(listeners=[...], clusters=[...], routes=[...], endpoints=[...])
+
+    app = control_plane(build)
+
+An Envoy asks POST /v3/discovery:clusters (listeners, routes, endpoints, secrets) and says which version it has. When
+there is news it is answered at once, otherwise the question is held until there is. GET /mesh shows who was sent what.
+Whoever reaches the plane gets the secrets of any node it names: here that is this machine; elsewhere an agent beside
+each Envoy, which knows whose process asks, hands them out (SPIFFE Workload API).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+
+from .registry import Workload, watch
+from .resources.messages import TYPES, Message, Resources
+from .subscriptions import KINDS, Subscription, chosen, version_of
+
+HOLD_SECONDS = 2.0  # a question without news; a plane that is replaced has answered all of them by then
+REBUILD_SECONDS = 1.0  # without a change of the registry: certificates are renewed by their age
+ORDER_SECONDS = 1.0  # routes wait so long for the clusters that they name
+LINGER_SECONDS = 0.5  # a cluster stays so long behind the routes that named it
+Build = Callable[[Workload, tuple[Workload, ...]], Resources]
+Key = tuple[str, str, tuple[str, ...]]
+
+
+class Plane:
+    """What the plane knows: the workloads, what each node is to have, and what became of it."""
+
+    def __init__(self, build: Build, hold_seconds: float = HOLD_SECONDS) -> None:
+        self.workloads: tuple[Workload, ...] = ()
+        self.errors: dict[str, str] = {}
+        self._build, self._hold_seconds = build, hold_seconds
+        self._wanted: dict[str, Resources] = {}
+        self._since: dict[str, float] = {}  # when the node's resources changed, in the loop's time
+        self._lingering: dict[str, list[Message]] = {}  # clusters that are on their way out
+        self._subscriptions: dict[Key, Subscription] = {}
+        self._changed = asyncio.Event()
+
+    def rebuild(self) -> None:
+        """Ask `build` for every node; a node for which it fails keeps what it had, and /mesh says why."""
+        before, self._wanted, self.errors = self._wanted, {}, {}
+        for workload in self.workloads:
+            node = workload.node
+            try:
+                self._wanted[node] = self._build(workload, self.workloads)
+            except Exception as error:  # whatever a learner's function raises
+                self.errors[node] = f"{type(error).__name__}: {error}"
+                if node in before:
+                    self._wanted[node] = before[node]
+            if node in self._wanted and self._wanted[node] != before.get(node):
+                self._replace(node, before.get(node, Resources()))
+        for key in [key for key in self._subscriptions if key[0] not in {w.node for w in self.workloads}]:
+            del self._subscriptions[key]
+
+    def _replace(self, node: str, before: Resources) -> None:
+        """Let the clusters that a node loses stay a little, unless it has never taken them."""
+        loop = asyncio.get_running_loop()
+        self._since[node] = loop.time()
+        clusters = self._subscriptions.get((node, "clusters", ()))
+        if clusters and clusters.confirmed == version_of(before.clusters):
+            names = {cluster.get("name") for cluster in self._wanted[node].clusters}
+            self._lingering[node] = [cluster for cluster in before.clusters if cluster.get("name") not in names]
+            loop.call_later(LINGER_SECONDS, self._forget, node, self._lingering[node])
+        self.wake()
+
+    def _forget(self, node: str, lingering: list[Message]) -> None:
+        if self._lingering.get(node) is lingering:
+            del self._lingering[node]
+            self.wake()
+
+    def wake(self) -> None:
+        """Let every held question look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def follow(self, path: Path) -> None:
+        """Rebuild whenever the registry changes."""
+        async for self.workloads in watch(path):
+            self.rebuild()
+
+    async def renew(self) -> None:
+        """Rebuild now and then, because what `build` returns may depend on the time."""
+        while True:
+            await asyncio.sleep(REBUILD_SECONDS)
+            self.rebuild()
+
+    async def answer(self, key: Key, have: str) -> tuple[str, list[Message]] | None:
+        """Return version and resources once they are news to an asker who has `have`; None when nothing was for long.
+
+        The key is the node, the kind, and the names that it asks for.
+        """
+        loop = asyncio.get_running_loop()
+        subscription = self._subscriptions.setdefault(key, Subscription(*key))
+        if subscription.asked(have):
+            self.wake()  # routes may have waited for this
+        subscription.waiting += 1
+        end = loop.time() + self._hold_seconds
+        try:
+            while (now := loop.time()) < end:
+                changed, found, wait = self._changed, self._found(key), None
+                if found is not None:
+                    wait = self._wait(subscription, have, version_of(found), now)
+                    if wait == 0.0:
+                        subscription.tell(have, version_of(found), now)
+                        return subscription.sent, found
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), min(end - now, end - now if wait is None else wait))
+        finally:
+            subscription.waiting -= 1
+        return None
+
+    def _found(self, key: Key) -> list[Message] | None:
+        """Return what the node is to have of a kind, or None when nobody knows the node yet."""
+        node, kind, names = key
+        if node not in self._wanted:
+            return None
+        return chosen(self._wanted[node], kind, names) + (self._lingering.get(node, []) if kind == "clusters" else [])
+
+    def _wait(self, subscription: Subscription, have: str, version: str, now: float) -> float | None:
+        """Return in how many seconds to send: routes and listeners after the clusters that they name."""
+        if have == version and subscription.confirmed != have:
+            subscription.settle(have)
+            self.wake()
+        pause = subscription.pause(have, version, now)
+        if pause != 0.0 or subscription.kind not in ("routes", "listeners"):
+            return pause
+        key = (subscription.node, "clusters", ())
+        clusters, found = self._subscriptions.get(key), self._found(key) or []
+        if clusters is None or clusters.refused or clusters.confirmed == version_of(found):
+            return 0.0
+        return max(0.0, self._since[subscription.node] + ORDER_SECONDS - now)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the page /mesh shows: the nodes, what each was sent, has confirmed and has refused."""
+        nodes: dict[str, Any] = {
+            w.node: {"service": w.service, "replica": w.replica, "state": w.state, "subscriptions": []}
+            for w in self.workloads
+        }
+        for (node, _, _), subscription in sorted(self._subscriptions.items()):
+            if node in nodes:
+                nodes[node]["subscriptions"].append(subscription.as_dict())
+        for node, error in self.errors.items():
+            nodes[node]["error"] = error
+        return {"nodes": nodes}
+
+
+def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: float = HOLD_SECONDS) -> FastAPI:
+    """Return the web application of a control plane that gives each node what `build(node, workloads)` returns.
+
+    Without `registry` the path of the registry is in MESH_FILE. `app.state.plane` is the Plane, while the app runs.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        plane = app.state.plane = Plane(build, hold_seconds)
+        tasks = [
+            asyncio.create_task(plane.follow(registry or Path(os.environ["MESH_FILE"]))),
+            asyncio.create_task(plane.renew()),
+        ]
+        app.state.tasks = tasks
+        yield
+        for task in tasks:
+            task.cancel()
+
+    app = FastAPI(title="Control plane", lifespan=lifespan)
+
+    @app.post("/v3/discovery:{kind}")
+    async def discovery(kind: str, request: Request) -> Any:
+        if kind not in KINDS:
+            raise HTTPException(404, f"no such kind; there are {', '.join(KINDS)}")
+        question = await request.json()
+        names = tuple(sorted(question.get("resource_names", [])))
+        news = await request.app.state.plane.answer(
+            (question["node"]["id"], kind, names), question.get("version_info", "")
+        )
+        if news is None:
+            return Response(status_code=304)
+        version, found = news
+        url = TYPES + KINDS[kind][0]
+        return {"version_info": version, "type_url": url, "resources": [{"@type": url, **one} for one in found]}
+
+    @app.get("/mesh")
+    async def mesh(request: Request) -> dict[str, Any]:
+        found: dict[str, Any] = request.app.state.plane.as_dict()
+        return found
+
+    @app.get("/health/live")
+    @app.get("/health/ready")
+    async def healthy(request: Request) -> dict[str, str]:
+        broken = [task for task in request.app.state.tasks if task.done()]
+        if broken:
+            raise HTTPException(503, f"the registry is no longer followed: {broken[0].exception()}")
+        return {"status": "ready"}
+
+    return app

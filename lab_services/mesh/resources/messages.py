@@ -1,0 +1,60 @@
+"""What the messages of Envoy have in common: they are dictionaries in Envoy's own field names (protobuf's JSON)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Message = dict[str, Any]
+
+TYPES = "type.googleapis.com/"
+PLANE_CLUSTER = "xds"  # the static cluster of each Envoy that leads to its control plane
+
+
+@dataclass(frozen=True)
+class Resources:
+    """All that one Envoy is told, each a list of Envoy's messages."""
+
+    listeners: Sequence[Message] = ()
+    clusters: Sequence[Message] = ()
+    routes: Sequence[Message] = ()
+    endpoints: Sequence[Message] = ()
+    secrets: Sequence[Message] = ()
+
+
+def typed(kind: str, **fields: Any) -> Message:
+    """Return google.protobuf.Any: `kind` is the full name of the message that `fields` fill."""
+    return {"@type": TYPES + kind, **fields}
+
+
+def extension(name: str, kind: str, **fields: Any) -> Message:
+    """Return a named part of Envoy (a filter, a transport socket, an access log) with its configuration."""
+    return {"name": name, "typed_config": typed(kind, **fields)}
+
+
+def from_plane() -> Message:
+    """Return envoy.config.core.v3.ConfigSource: ask the control plane over HTTP, and ask again at once (REST xDS)."""
+    source = {
+        "api_type": "REST",
+        "transport_api_version": "V3",
+        "cluster_names": [PLANE_CLUSTER],
+        "refresh_delay": "0.01s",
+        "request_timeout": "30s",  # the plane holds a question until there is news
+    }
+    return {"resource_api_version": "V3", "api_config_source": source}
+
+
+def percent(share: float) -> Message:
+    """Return envoy.type.v3.FractionalPercent: `share` of a hundred, to a ten-thousandth (12.5 is every eighth)."""
+    return {"numerator": round(share * 10_000), "denominator": "MILLION"}
+
+
+def exact(text: str) -> Message:
+    """Return envoy.type.matcher.v3.StringMatcher: this text and no other."""
+    return {"exact": text}
+
+
+def loopback(port: int) -> Message:
+    """Return envoy.config.core.v3.Address: a port of this machine, for this machine alone."""
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
