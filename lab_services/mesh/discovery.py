@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .registry import Workload, watch
 from .resources.messages import TYPES, Message, Resources
 from .subscriptions import KINDS, Subscription, chosen, version_of
 
-HOLD_SECONDS = 2.0  # a question without news; a plane that is replaced has answered all of them by then
+HOLD_SECONDS = 1.5  # a question without news; a plane that has to leave has 2 s to answer all of them
 REBUILD_SECONDS = 1.0  # without a change of the registry: certificates are renewed by their age
 ORDER_SECONDS = 1.0  # routes wait so long for the clusters that they name
 LINGER_SECONDS = 0.5  # a cluster stays so long behind the routes that named it
@@ -47,7 +47,7 @@ class Plane:
         self._since: dict[str, float] = {}  # when the node's resources changed, in the loop's time
         self._lingering: dict[str, list[Message]] = {}  # clusters that are on their way out
         self._subscriptions: dict[Key, Subscription] = {}
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def rebuild(self) -> None:
         """Ask `build` for every node; a node for which it fails keeps what it had, and /mesh says why."""
@@ -83,8 +83,8 @@ class Plane:
 
     def wake(self) -> None:
         """Let every held question look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changed.set_result(None)
+        self._changed = asyncio.get_running_loop().create_future()
 
     async def follow(self, path: Path) -> None:
         """Rebuild whenever the registry changes."""
@@ -97,10 +97,10 @@ class Plane:
             await asyncio.sleep(REBUILD_SECONDS)
             self.rebuild()
 
-    async def answer(self, key: Key, have: str) -> tuple[str, list[Message]] | None:
+    async def answer(self, key: Key, have: str, gone: asyncio.Future[Any]) -> tuple[str, list[Message]] | None:
         """Return version and resources once they are news to an asker who has `have`; None when nothing was for long.
 
-        The key is the node, the kind, and the names that it asks for.
+        The key is the node, the kind, and the names that it asks for; `gone` is done when nobody waits any more.
         """
         loop = asyncio.get_running_loop()
         subscription = self._subscriptions.setdefault(key, Subscription(*key))
@@ -109,15 +109,15 @@ class Plane:
         subscription.waiting += 1
         end = loop.time() + self._hold_seconds
         try:
-            while (now := loop.time()) < end:
+            while (now := loop.time()) < end and not gone.done():
                 changed, found, wait = self._changed, self._found(key), None
                 if found is not None:
                     wait = self._wait(subscription, have, version_of(found), now)
                     if wait == 0.0:
                         subscription.tell(have, version_of(found), now)
                         return subscription.sent, found
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), min(end - now, end - now if wait is None else wait))
+                timeout = end - now if wait is None else min(end - now, wait)
+                await asyncio.wait((changed, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             subscription.waiting -= 1
         return None
@@ -182,10 +182,12 @@ def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: f
         if kind not in KINDS:
             raise HTTPException(404, f"no such kind; there are {', '.join(KINDS)}")
         question = await request.json()
-        names = tuple(sorted(question.get("resource_names", [])))
-        news = await request.app.state.plane.answer(
-            (question["node"]["id"], kind, names), question.get("version_info", "")
-        )
+        key = question["node"]["id"], kind, tuple(sorted(question.get("resource_names", [])))
+        gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
+        try:
+            news = await request.app.state.plane.answer(key, question.get("version_info", ""), gone)
+        finally:
+            gone.cancel()
         if news is None:
             return Response(status_code=304)
         version, found = news

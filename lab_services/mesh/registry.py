@@ -39,7 +39,7 @@ class Workload:
     def from_dict(fields: Mapping[str, object]) -> Workload:
         """Return the workload of one entry of the file; what this version does not know is left out."""
         known = {name: fields[name] for name in Workload.__dataclass_fields__ if name in fields}
-        return Workload(**(known | {"calls": tuple(known.get("calls") or ())}))  # type: ignore[arg-type, call-overload]
+        return Workload(**(known | {"calls": tuple(known.get("calls") or ())}))  # type: ignore[arg-type]
 
 
 def read(path: Path) -> tuple[Workload, ...]:

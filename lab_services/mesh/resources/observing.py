@@ -26,8 +26,8 @@ _FIELDS = {
 def access_log(**fields: str) -> list[Message]:
     """Return a field access_log of HttpConnectionManager: one JSON object a call, on Envoy's standard output.
 
-    `fields` are added to the usual ones, or replace them, each by Envoy's command operator ("%REQ(X-RIDER)%"). What does
-    not apply to a call is null. `flags` says what Envoy did: UF (could not connect), UO (circuit breaker), UH (no
+    `fields` are added to the usual ones, or replace them, each by Envoy's command operator ("%REQ(X-RIDER)%"). What
+    does not apply to a call is null. `flags` says what Envoy did: UF (could not connect), UO (circuit breaker), UH (no
     healthy replica), URX (retries used up), UT (timeout), RL (rate limit), DI, FI (fault); `why` says it in words.
     """
     kind = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
@@ -37,7 +37,7 @@ def access_log(**fields: str) -> list[Message]:
 def tracing(service: str, cluster: str = "traces", path: str = "/v1/traces") -> Message:
     """Return a field `tracing` of HttpConnectionManager: spans go by OTLP over HTTP to a cluster, all of them.
 
-    They leave when 5 spans are there or 5 s are over, unless the runtime settings of the Envoy's bootstrap say otherwise
+    They leave when 5 spans are there or 5 s are over, unless the runtime settings of the Envoy's bootstrap differ
     (tracing.opentelemetry.min_flush_spans and .flush_interval_ms).
     """
     uri = {"uri": f"http://{cluster}{path}", "cluster": cluster, "timeout": "1s"}
