@@ -8,6 +8,7 @@ LabError                   anything the course says on purpose: four parts, neve
  |-- AlreadyRunning        another notebook or terminal runs this lab
  |-- NotRunning            the lab, or the service named, is not running
  |-- UnknownName           no lab, service or task has that name
+ |-- EnvoyRefuses          Envoy does not take a configuration: its own words, and the field
  |-- RuntimeLost           the supervisor or its launcher has died
  |-- ServiceError          one service of the city is in trouble
  |    |-- BrokenCode       the learner's file cannot be imported: a typo, a wrong import
@@ -100,6 +101,10 @@ class NotRunning(LabError):
 
 class UnknownName(LabError):
     """No lab, service or task has that name."""
+
+
+class EnvoyRefuses(LabError):
+    """Envoy does not take a configuration."""
 
 
 class RuntimeLost(LabError):

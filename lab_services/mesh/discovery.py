@@ -46,6 +46,9 @@ class Plane:
         self._wanted: dict[str, Resources] = {}
         self._since: dict[str, float] = {}  # when the node's resources changed, in the loop's time
         self._lingering: dict[str, list[Message]] = {}  # clusters that are on their way out
+        self._told: dict[
+            str, dict[str, list[Message]]
+        ] = {}  # by node and version, the clusters last sent and confirmed
         self._subscriptions: dict[Key, Subscription] = {}
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -61,20 +64,30 @@ class Plane:
                 if node in before:
                     self._wanted[node] = before[node]
             if node in self._wanted and self._wanted[node] != before.get(node):
-                self._replace(node, before.get(node, Resources()))
-        for key in [key for key in self._subscriptions if key[0] not in {w.node for w in self.workloads}]:
-            del self._subscriptions[key]
+                self._replace(node)
+        self._forget_unasked()
 
-    def _replace(self, node: str, before: Resources) -> None:
-        """Let the clusters that a node loses stay a little, unless it has never taken them."""
+    def _forget_unasked(self) -> None:
+        """Forget the questions of nodes that have left, and those for names that are gone and nobody asks for."""
+        nodes = {workload.node for workload in self.workloads}
+        for key, subscription in list(self._subscriptions.items()):
+            node, _, names = key
+            lost = names and not subscription.waiting and not (node in self._wanted and self._found(key))
+            if node not in nodes or lost:
+                del self._subscriptions[key]
+
+    def _replace(self, node: str) -> None:
+        """Let the clusters that a node has taken and is to lose stay until its routes have left them."""
         loop = asyncio.get_running_loop()
         self._since[node] = loop.time()
-        clusters = self._subscriptions.get((node, "clusters", ()))
-        if clusters and clusters.confirmed == version_of(before.clusters):
-            names = {cluster.get("name") for cluster in self._wanted[node].clusters}
-            self._lingering[node] = [cluster for cluster in before.clusters if cluster.get("name") not in names]
-            loop.call_later(LINGER_SECONDS, self._forget, node, self._lingering[node])
+        names = {cluster.get("name") for cluster in self._wanted[node].clusters}
+        self._lingering[node] = [one for one in self._taken(node) if one.get("name") not in names]
+        loop.call_later(LINGER_SECONDS, self._forget, node, self._lingering[node])
         self.wake()
+
+    def _taken(self, node: str) -> list[Message]:
+        clusters = self._subscriptions.get((node, "clusters", ()))
+        return self._told.get(node, {}).get(clusters.confirmed, []) if clusters else []
 
     def _forget(self, node: str, lingering: list[Message]) -> None:
         if self._lingering.get(node) is lingering:
@@ -115,12 +128,19 @@ class Plane:
                     wait = self._wait(subscription, have, version_of(found), now)
                     if wait == 0.0:
                         subscription.tell(have, version_of(found), now)
+                        self._remember(subscription, found)
                         return subscription.sent, found
                 timeout = end - now if wait is None else min(end - now, wait)
                 await asyncio.wait((changed, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             subscription.waiting -= 1
         return None
+
+    def _remember(self, subscription: Subscription, found: list[Message]) -> None:
+        if subscription.kind == "clusters":
+            before = self._told.get(subscription.node, {})
+            kept = {version: one for version, one in before.items() if version == subscription.confirmed}
+            self._told[subscription.node] = kept | {subscription.sent: found}
 
     def _found(self, key: Key) -> list[Message] | None:
         """Return what the node is to have of a kind, or None when nobody knows the node yet."""
@@ -131,7 +151,7 @@ class Plane:
 
     def _wait(self, subscription: Subscription, have: str, version: str, now: float) -> float | None:
         """Return in how many seconds to send: routes and listeners after the clusters that they name."""
-        if have == version and subscription.confirmed != have:
+        if have == version and (subscription.refused or have != subscription.sent):
             subscription.settle(have)
             self.wake()
         pause = subscription.pause(have, version, now)
@@ -181,8 +201,11 @@ def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: f
     async def discovery(kind: str, request: Request) -> Any:
         if kind not in KINDS:
             raise HTTPException(404, f"no such kind; there are {', '.join(KINDS)}")
-        question = await request.json()
-        key = question["node"]["id"], kind, tuple(sorted(question.get("resource_names", [])))
+        try:
+            question = await request.json()
+            key = str(question["node"]["id"]), kind, tuple(sorted(question.get("resource_names", [])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise HTTPException(422, f"this is no DiscoveryRequest: {error!r}") from error
         gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
         try:
             news = await request.app.state.plane.answer(key, question.get("version_info", ""), gone)

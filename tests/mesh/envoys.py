@@ -71,7 +71,9 @@ class Application:
         self._server.server_close()
         self._thread.join()
 
-    def _handler(application) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        application = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -156,7 +158,7 @@ class Town:
         self.registry = self.folder / "mesh.json"
         self.build: Build = build
         self.replicas: dict[str, Replica] = {}
-        self.extra: list[Callable[[], None]] = []
+        self._gone: list[Replica] = []
         self.plane_port = Port(for_server=not plane)
         self.write()
         self.plane = PlaneThread(self) if plane else None
@@ -231,7 +233,7 @@ class Town:
     def subscription(self, node: str, kind: str, name: str = "") -> dict[str, Any]:
         """Return what the plane knows of one question of a node."""
         found = self.mesh()["nodes"][node]["subscriptions"]
-        return next(one for one in found if one["kind"] == kind and (not name or name in one["names"]))
+        return [one for one in found if one["kind"] == kind and (not name or name in one["names"])][0]  # noqa: RUF015
 
     def use(self, build: Build) -> None:
         """Let the plane build otherwise from now on."""
@@ -246,7 +248,7 @@ class Town:
 
     def remove(self, node: str) -> None:
         """Take a node out of the registry; its processes go on."""
-        self.extra.append(lambda replica=self.replicas.pop(node): self._end(replica))
+        self._gone.append(self.replicas.pop(node))
         self.write()
 
     def write(self) -> None:
@@ -281,10 +283,8 @@ class Town:
 
     def close(self) -> None:
         """End everything, the Envoys first."""
-        for replica in self.replicas.values():
+        for replica in {id(replica): replica for replica in [*self.replicas.values(), *self._gone]}.values():
             self._end(replica)
-        for end in self.extra:
-            end()
         if self.plane:
             self.plane.close()
         self.plane_port.release()
