@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socketserver
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -28,6 +29,7 @@ from lab_services.servers import envoy
 
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.01
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: httpx would read all authorities for every client
 FLUSH = {"tracing.opentelemetry.flush_interval_ms": 100, "tracing.opentelemetry.min_flush_spans": 1}
 
 
@@ -123,7 +125,7 @@ class Replica:
 
     def admin(self, page: str) -> httpx.Response:
         """Return an admin page."""
-        return httpx.get(f"http://127.0.0.1:{self.workload.admin}{page}", timeout=5, trust_env=False)
+        return httpx.get(f"http://127.0.0.1:{self.workload.admin}{page}", timeout=5, trust_env=False, verify=PLAIN)
 
     def stat(self, name: str) -> int:
         """Return one counter or gauge; what Envoy has not counted yet is 0."""
@@ -227,7 +229,7 @@ class Town:
 
     def mesh(self) -> dict[str, Any]:
         """Return the plane's page /mesh."""
-        found: dict[str, Any] = httpx.get(f"{self.plane_url}/mesh", trust_env=False).json()
+        found: dict[str, Any] = httpx.get(f"{self.plane_url}/mesh", trust_env=False, verify=PLAIN).json()
         return found
 
     def subscription(self, node: str, kind: str, name: str = "") -> dict[str, Any]:
@@ -260,7 +262,7 @@ class Town:
     def client(self, node: str, **fields: Any) -> httpx.Client:
         """Return an HTTP client as the application of this node would have: its sidecar is its proxy."""
         proxy = f"http://127.0.0.1:{self.replicas[node].workload.outbound}"
-        return httpx.Client(proxy=proxy, trust_env=False, timeout=20, **fields)
+        return httpx.Client(proxy=proxy, trust_env=False, timeout=20, verify=PLAIN, **fields)
 
     def call(self, node: str, url: str, method: str = "GET", **fields: Any) -> httpx.Response:
         """Make one call from a node, on a connection of its own."""
@@ -302,7 +304,7 @@ class PlaneThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, args=(town.plane_port,), daemon=True)
         self._thread.start()
-        until(lambda: httpx.get(f"{town.plane_url}/health/ready", trust_env=False).status_code == 200)
+        until(lambda: httpx.get(f"{town.plane_url}/health/ready", trust_env=False, verify=PLAIN).status_code == 200)
 
     def _run(self, port: Port) -> None:
         async def serve() -> None:

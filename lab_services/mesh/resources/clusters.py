@@ -85,7 +85,7 @@ def outlier_detection(errors: int = 5, *, for_: str = "30s", most: int = 100, **
     """Return OutlierDetection (a field of Cluster): spare a replica after `errors` answers of 5xx in a row.
 
     The first time `for_`, then twice, three times as long. `most` is the percentage of replicas that may be spared at
-    once. Envoy's own default is 10: of three replicas that is one (it always spares one), and never a second.
+    once. Envoy's own default is 10: of three replicas one is more than that, so none would ever be spared.
     """
     return {
         "consecutive_5xx": errors,
@@ -115,8 +115,9 @@ def retry_budget(share: float, at_least: int = 1) -> Message:
 
 
 def no_panic() -> Message:
-    """Return CommonLbConfig (a field of Cluster): never call a replica that is spared.
+    """Return CommonLbConfig (a field of Cluster): never call a replica that is spared, from the moment on.
 
-    By default Envoy calls all replicas again when fewer than half are left.
+    By default Envoy calls all replicas again when fewer than half are left, and hears of a second one that is to be
+    spared up to a second after the first.
     """
-    return {"healthy_panic_threshold": {"value": 0}}
+    return {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
