@@ -8,12 +8,14 @@ from dataclasses import replace
 from lab_services.mesh.discovery import Build
 from lab_services.mesh.registry import Workload, of_service
 from lab_services.mesh.resources import (
+    APP,
     OUTBOUND,
     Message,
     Resources,
     cluster,
     endpoints,
     listener_inbound,
+    local_route,
     not_in_the_mesh,
     route_configuration,
     virtual_host,
@@ -49,6 +51,7 @@ def guarding(
     filters: Sequence[Message],
     *,
     callee: str = "pricing",
+    remove: Sequence[str] = (),
     more: Callable[[tuple[Workload, ...]], Resources] | None = None,
 ) -> Build:
     """Return a mesh in which calls that come to pricing pass these filters; `more` is what pricing needs besides."""
@@ -57,10 +60,11 @@ def guarding(
         plain = sidecar(node, workloads)
         if node.service != callee:
             return plain
+        inbound = listener_inbound(node, filters=filters, routes=local_route(APP, remove=remove))
         besides = more(workloads) if more else Resources()
         return replace(
             plain,
-            listeners=[listener_inbound(node, filters=filters), *plain.listeners[1:]],
+            listeners=[inbound, *plain.listeners[1:]],
             clusters=[*plain.clusters, *besides.clusters],
             endpoints=[*plain.endpoints, *besides.endpoints],
         )
