@@ -40,7 +40,7 @@ class Complaint:
 def read_complaint(text: str) -> Complaint:
     """Return the complaint in what `envoy --mode validate` has written to its standard error."""
     said = text[match.end() :] if (match := _BEGIN.search(text)) else text
-    message = " ".join(_DUMP.sub("", _ECHO.sub(")", said)).split())
+    message = without_copies(said)
     place = _PLACE.search(message)
     path = next((found for found in place.groups() if found), "") if place else _broken_rules(message)
     unknown = _UNKNOWN.search(message)
@@ -48,6 +48,11 @@ def read_complaint(text: str) -> Complaint:
         path = f"{path}.{unknown[1]}".lstrip(".")
     steps = [step for step in reversed(_STEP.findall(path)) if step[0] not in "[<"]
     return Complaint(message, path, tuple(dict.fromkeys([*_QUOTED.findall(message), *steps])))
+
+
+def without_copies(said: str) -> str:
+    """Return what Envoy says on one line, without the copies of the configuration that it adds."""
+    return " ".join(_DUMP.sub("", _ECHO.sub(")", said)).split())
 
 
 def _broken_rules(message: str) -> str:

@@ -11,6 +11,7 @@ from .charts import latency_chart, ratio_chart
 from .compare import ComparisonTable
 from .error_view import ErrorView, error_view
 from .logs import LogView
+from .mesh import MeshView
 from .predict import Outcome, Prediction, predict
 from .saga import SagaView
 from .saga_sequence import SagaMessage, SagaSequence
@@ -26,6 +27,7 @@ __all__ = [
     "ConsumerFacts",
     "ErrorView",
     "LogView",
+    "MeshView",
     "Message",
     "Outcome",
     "Prediction",

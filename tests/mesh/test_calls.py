@@ -49,12 +49,8 @@ def test_each_call_is_a_line_of_json_in_both_logs(town: Town) -> None:
     town.call("rides-1", "http://nobody/")
     lines = until(lambda: len(found := town.replicas["rides-1"].access_log()) == 2 and found)
     place = f"127.0.0.1:{town.replicas[town_answerer(town)].workload.inbound}"
-    assert (lines[0]["method"], lines[0]["host"], lines[0]["path"], lines[0]["status"]) == (
-        "GET",
-        "pricing",
-        "/quote",
-        200,
-    )
+    asked = [lines[0][name] for name in ("method", "host", "path", "status")]
+    assert asked == ["GET", "pricing", "/quote", 200]
     assert (lines[0]["cluster"], lines[0]["replica"], lines[0]["attempts"]) == ("pricing", place, 1)
     assert (lines[1]["status"], lines[1]["why"], lines[1]["replica"]) == (502, "direct_response", None)
     inbound = until(lambda: town.replicas[town_answerer(town)].access_log())
@@ -146,7 +142,7 @@ def locks(make_town: Callable[..., Town]) -> Iterator[tuple[Town, list[Locks]]]:
 
 def test_grpc_calls_of_one_channel_are_spread(locks: tuple[Town, list[Locks]]) -> None:
     """One channel is one connection, and yet each replica gets every other call; a status passes as it is."""
-    town, handlers = locks
+    town, _ = locks
     port = town.replicas["rides-1"].workload.grpc_outbound["locks"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary("/bikeshare.locks.v1.LocksService/GetLock")

@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 
 from lab_services.errors import ServiceCrashed
+from lab_services.mesh.facts import (
+    ArrowFacts,
+    CertificateFacts,
+    HostFacts,
+    MeshFacts,
+    RefusalFacts,
+    ReplicaFacts,
+)
 from lab_services.runtime.states import ReplicaState, ServiceState
 from lab_services.views import (
     ComparisonTable,
     ConsumerFacts,
     LogView,
+    MeshView,
     SagaSequence,
     SagaView,
     SequenceView,
@@ -44,6 +53,16 @@ def _stream(text: str) -> StreamFacts:
     return StreamFacts(text, (text, "b"), text, 3, 1, (ConsumerFacts(text, 1, 2, 3, 4), ConsumerFacts("b", 0, 0, 0, 0)))
 
 
+def _mesh(text: str) -> MeshFacts:
+    arrow = ArrowFacts(text, text + "b", text, 9, 1, 1, 1, (text,), (HostFacts(1, 9, 1, True),))
+    return MeshFacts(
+        (ReplicaFacts(text, 1, text, text), ReplicaFacts("b", 1, "ready")),
+        (arrow, ArrowFacts("b", text, "b", 0, 0)),
+        (CertificateFacts(f"{text}-1", text, "1", 1.0, 3600.0),),
+        (RefusalFacts(text, text, 1, True, text),),
+    )
+
+
 # Each makes a view in which the text stands wherever text can stand.
 VIEWS: dict[str, Callable[[str], Any]] = {
     "status": lambda text: StatusView(text, (_service(text),)),
@@ -55,6 +74,9 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "saga sequence": lambda text: SagaSequence(text, [(text, "b", text), ("b", text, text, True)], 1, text, (text,)),
     "streams": lambda text: StreamsView(text, (_stream(text),)),
     "no streams": lambda text: StreamsView(text, ()),
+    "mesh": lambda text: MeshView(text, _mesh(text)),
+    "calls of a mesh": lambda text: MeshView(text, _mesh(text)).calls(),
+    "certificates": lambda text: MeshView(text, _mesh(text)).certificates(),
     "logs": lambda text: LogView(text, [text, text.encode("utf-8", "surrogateescape")], dropped=3),
     "trace": lambda text: TraceView("r-1", [(text, f"{text} r-1", 1.0)]),
     "compare": lambda text: ComparisonTable(text, (text, "n"), [(text, 1), (text, None)]),
@@ -65,7 +87,7 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "ratios": lambda text: ratio_chart(text, {text: 1.5}, band=(1.0, 2.0), source=text),
     "latency": lambda text: latency_chart(text, {text: [1.0, 2.0]}),
 }
-DIAGRAMS = {"topology", "sequence", "saga", "saga sequence"}
+DIAGRAMS = {"topology", "mesh", "sequence", "saga", "saga sequence"}
 
 
 @pytest.mark.parametrize("kind", sorted(VIEWS.keys() - DIAGRAMS))
