@@ -16,6 +16,7 @@ each Envoy, which knows whose process asks, hands them out (SPIFFE Workload API)
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,7 +59,7 @@ class Plane:
         for workload in self.workloads:
             node = workload.node
             try:
-                self._wanted[node] = self._build(workload, self.workloads)
+                self._wanted[node] = _copied(self._build(workload, self.workloads))
             except Exception as error:  # whatever a learner's function raises
                 self.errors[node] = f"{type(error).__name__}: {error}"
                 if node in before:
@@ -80,8 +81,8 @@ class Plane:
         """Let the clusters that a node has taken and is to lose stay until its routes have left them."""
         loop = asyncio.get_running_loop()
         self._since[node] = loop.time()
-        names = {cluster.get("name") for cluster in self._wanted[node].clusters}
-        self._lingering[node] = [one for one in self._taken(node) if one.get("name") not in names]
+        names = {cluster["name"] for cluster in self._wanted[node].clusters}
+        self._lingering[node] = [one for one in self._taken(node) if one["name"] not in names]
         loop.call_later(LINGER_SECONDS, self._forget, node, self._lingering[node])
         self.wake()
 
@@ -153,6 +154,7 @@ class Plane:
         """Return in how many seconds to send: routes and listeners after the clusters that they name."""
         if have == version and (subscription.refused or have != subscription.sent):
             subscription.settle(have)
+            self._remember(subscription, self._found((subscription.node, subscription.kind, subscription.names)) or [])
             self.wake()
         pause = subscription.pause(have, version, now)
         if pause != 0.0 or subscription.kind not in ("routes", "listeners"):
@@ -175,6 +177,13 @@ class Plane:
         for node, error in self.errors.items():
             nodes[node]["error"] = error
         return {"nodes": nodes}
+
+
+def _copied(found: Resources) -> Resources:
+    """Return a copy that no later change can reach, made by way of JSON: that is how it will travel."""
+    if not isinstance(found, Resources):
+        raise TypeError(f"build returned {found!r}, which is no Resources")
+    return Resources(**json.loads(json.dumps(vars(found))))
 
 
 def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: float = HOLD_SECONDS) -> FastAPI:
@@ -214,7 +223,7 @@ def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: f
         if news is None:
             return Response(status_code=304)
         version, found = news
-        url = TYPES + KINDS[kind][0]
+        url = TYPES + KINDS[kind]
         return {"version_info": version, "type_url": url, "resources": [{"@type": url, **one} for one in found]}
 
     @app.get("/mesh")

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .resources.messages import Message, Resources
+from .resources.messages import NAMES, Message, Resources
 
-# How a kind is called in the address, which message it is, and which field holds a resource's name.
-KINDS = {
-    "clusters": ("envoy.config.cluster.v3.Cluster", "name"),
-    "endpoints": ("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name"),
-    "listeners": ("envoy.config.listener.v3.Listener", "name"),
-    "routes": ("envoy.config.route.v3.RouteConfiguration", "name"),
-    "secrets": ("envoy.extensions.transport_sockets.tls.v3.Secret", "name"),
+KINDS = {  # as a kind is called in the address, and as its message is called
+    "clusters": "envoy.config.cluster.v3.Cluster",
+    "endpoints": "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "listeners": "envoy.config.listener.v3.Listener",
+    "routes": "envoy.config.route.v3.RouteConfiguration",
+    "secrets": "envoy.extensions.transport_sockets.tls.v3.Secret",
 }
 # How long after the n-th telling the same version is told again. Who still has nothing was refused, or has just begun.
 # Who still has another version was refused, or has lost the answer: to it a repetition is worth little.
@@ -33,7 +32,7 @@ REFUSED_FIRST = 3  # so often in a row a first version was told and not taken: r
 def chosen(resources: Resources, kind: str, names: Sequence[str]) -> list[Message]:
     """Return the resources of a kind, or those with these names when the Envoy asks by name."""
     found: Sequence[Message] = getattr(resources, kind)
-    return [one for one in found if not names or one.get(KINDS[kind][1]) in names]
+    return [one for one in found if not names or one[NAMES.get(kind, "name")] in names]
 
 
 def version_of(found: Sequence[Message]) -> str:

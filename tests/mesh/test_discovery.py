@@ -9,11 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lab_services.mesh.registry import Workload
-from lab_services.mesh.resources import Message, Resources, not_in_the_mesh, route, route_configuration, virtual_host
+from lab_services.mesh.resources import (
+    Message,
+    Resources,
+    answer,
+    not_in_the_mesh,
+    route,
+    route_configuration,
+    virtual_host,
+)
 from lab_services.mesh.sidecars import sidecar
 from tests.mesh.envoys import Seen, Town, until
 
@@ -30,7 +39,7 @@ def answers(town: Town, calls: int, node: str = "rides-1") -> Counter[str]:
     """Call pricing so often; count who answered, errors by their status."""
     with town.client(node) as client:
         found = [client.get("http://pricing/quote") for _ in range(calls)]
-    return Counter(answer.text if answer.status_code == 200 else str(answer.status_code) for answer in found)
+    return Counter(one.text if one.status_code == 200 else str(one.status_code) for one in found)
 
 
 def with_broken_routes(node: Workload, workloads: tuple[Workload, ...]) -> Resources:
@@ -89,7 +98,8 @@ def test_a_draining_replica_finishes_and_gets_nothing_new(town: Town) -> None:
         caller.start()
     until(lambda: draining.seen())
     town.change("pricing-2", state="draining")
-    until(lambda: answers(town, 6) == {"pricing-1": 6}, FOLLOW_SECONDS)
+    until(lambda: town.replicas["rides-1"].stat("cluster.pricing.membership_total") == 1, FOLLOW_SECONDS)
+    assert answers(town, 20) == {"pricing-1": 20}
     release.set()
     for caller in callers:
         caller.join()
@@ -141,6 +151,31 @@ def test_a_build_that_raises_leaves_everything_as_it_was(town: Town) -> None:
     assert nodes["pricing-1"]["error"] == "KeyError: 'version'" and "error" not in nodes["rides-1"]
 
 
+@pytest.mark.parametrize("wrong", [None, {"clusters": []}, Resources(routes=[{"name": "a", "not": Path("json")}])])
+def test_a_build_that_returns_something_else_harms_nobody(wrong: object, town: Town) -> None:
+    """What is no Resources, or cannot be written as JSON, is an error of the node in /mesh; calls go on."""
+    town.use(lambda node, workloads: wrong)  # type: ignore[arg-type, return-value]
+    until(lambda: all("TypeError" in node["error"] for node in town.mesh()["nodes"].values()))
+    assert answers(town, 4) == {"pricing-1": 2, "pricing-2": 2}
+    town.use(sidecar)
+    until(town.settled)
+    assert not any("error" in node for node in town.mesh()["nodes"].values())
+
+
+def test_a_change_in_place_is_a_change(town: Town) -> None:
+    """A build that returns the same list again, with other content, is understood: the plane keeps copies."""
+    routes = [route("pricing")]
+
+    def build(node: Workload, workloads: tuple[Workload, ...]) -> Resources:
+        good = sidecar(node, workloads)
+        return replace(good, routes=[route_configuration("outbound", [virtual_host("pricing", routes)])])
+
+    town.use(build)
+    until(town.settled)
+    routes[0] = answer(418, "tea")
+    until(lambda: town.call("rides-1", "http://pricing/quote").status_code == 418)
+
+
 def test_new_routes_wait_for_the_clusters_that_they_name(town: Town) -> None:
     """A cluster appears before the route to it and stays until the route is gone: of 400 calls none fails."""
     failed, done = [], threading.Event()
@@ -148,9 +183,9 @@ def test_new_routes_wait_for_the_clusters_that_they_name(town: Town) -> None:
     def keep_calling() -> None:
         with town.client("rides-1") as client:
             while not done.is_set():
-                answer = client.get("http://pricing/quote")
-                if answer.status_code != 200:
-                    failed.append((answer.status_code, answer.text))
+                found = client.get("http://pricing/quote")
+                if found.status_code != 200:
+                    failed.append((found.status_code, found.text))
 
     def renamed(name: str) -> Callable[[Workload, tuple[Workload, ...]], Resources]:
         def build(node: Workload, workloads: tuple[Workload, ...]) -> Resources:

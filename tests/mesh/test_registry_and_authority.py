@@ -125,7 +125,7 @@ def test_who_has_nothing_is_told_at_once_and_then_ever_later() -> None:
         pause = one.pause("", "a", now)
         assert pause is not None
         now += pause
-        told.append(pause)
+        told.append(round(pause, 6))
         one.tell("", "a", now)
         one.asked("")
     assert told == [0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0] and one.refused == "a"

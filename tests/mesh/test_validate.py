@@ -61,9 +61,8 @@ def clusters(**fields: Any) -> dict[str, Any]:
 def test_a_right_configuration_passes() -> None:
     """The plainest sidecar, and one with everything that the functions can write, are no error."""
     validate(GOOD)
-    door = jwt(
-        "riders", TokenIssuer("riders").keys(), audience="city", headers={"sub": "x-rider"}, open_to_all=["/map"]
-    )
+    keys = TokenIssuer("riders").keys()
+    door = jwt("riders", keys, audience="city", headers={"sub": "x-rider"}, open_to_all=["/map"])
     rule = policy([caller("spiffe://x/y"), claim_is("role", "admin")], [call_to(prefix="/a", method="GET"), call_to()])
     doors = [fault_by_header(10), local_rate_limit(5), door, rbac({"rule": rule}), external_authorization("pricing")]
     everything = listener_inbound(RIDES, filters=doors, tracing=tracing("rides", "pricing"))
@@ -144,8 +143,14 @@ def test_the_line_of_the_learner_is_found(tmp_path: Path) -> None:
     )
 
 
-def test_resources_that_are_no_dictionaries_of_envoy_are_refused_too() -> None:
-    """A list where a text belongs, and a resource without a name, are Envoy's to refuse: nothing here falls over."""
-    for wrong in (Resources(clusters=[{"name": ["a"]}]), Resources(routes=[{}], clusters=[cluster("")])):
-        with pytest.raises(EnvoyRefuses):
-            validate(wrong)
+@pytest.mark.parametrize("wrong", [{"clusters": [{"name": ["a"]}]}, {"routes": [{}]}, {"endpoints": ["pricing"]}])
+def test_what_has_no_name_is_no_resource(wrong: dict[str, Any]) -> None:
+    """A message without a name, or something else than a dictionary, is refused when it is put together."""
+    with pytest.raises(TypeError, match="is no dictionary with a"):
+        Resources(**wrong)
+
+
+def test_an_empty_name_is_for_envoy_to_refuse() -> None:
+    """Only Envoy knows its own rules: a cluster without a name is refused in its words."""
+    with pytest.raises(EnvoyRefuses, match="refuses"):
+        validate(Resources(clusters=[cluster("")]))

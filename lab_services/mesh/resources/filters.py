@@ -119,15 +119,18 @@ def external_authorization(
     The question has the call's method and path, `authorization` and the headers in `send`; those of its answer in `add`
     go on to the application. When nobody answers the call is refused with 403 (failure_mode_allow=True lets it pass).
     """
-    service = {
-        "server_uri": {"uri": f"http://{cluster}", "cluster": cluster, "timeout": timeout},
-        "authorization_response": {"allowed_upstream_headers": {"patterns": [exact(name) for name in add]}},
-    }
+    service: Message = {"server_uri": {"uri": f"http://{cluster}", "cluster": cluster, "timeout": timeout}}
+    if add:
+        service["authorization_response"] = {"allowed_upstream_headers": _named(add)}
     return extension(
         "envoy.filters.http.ext_authz",
         _HTTP + "ext_authz.v3.ExtAuthz",
         transport_api_version="V3",
         http_service=service,
-        **({"allowed_headers": {"patterns": [exact(name) for name in send]}} if send else {}),
+        **({"allowed_headers": _named(send)} if send else {}),
         **fields,
     )
+
+
+def _named(headers: Sequence[str]) -> Message:
+    return {"patterns": [exact(name) for name in headers]}

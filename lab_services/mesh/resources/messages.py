@@ -9,18 +9,29 @@ from typing import Any
 Message = dict[str, Any]
 
 TYPES = "type.googleapis.com/"
+NAMES = {"endpoints": "cluster_name"}  # the field that names a resource, where it is not "name"
 PLANE_CLUSTER = "xds"  # the static cluster of each Envoy that leads to its control plane
 
 
 @dataclass(frozen=True)
 class Resources:
-    """All that one Envoy is told, each a list of Envoy's messages."""
+    """All that one Envoy is told, each a list of Envoy's messages.
+
+    Raises TypeError when one of them is no dictionary with a name: Envoy could not be told which one it is.
+    """
 
     listeners: Sequence[Message] = ()
     clusters: Sequence[Message] = ()
     routes: Sequence[Message] = ()
     endpoints: Sequence[Message] = ()
     secrets: Sequence[Message] = ()
+
+    def __post_init__(self) -> None:
+        for kind, found in vars(self).items():
+            for one in found:
+                name = one.get(NAMES.get(kind, "name")) if isinstance(one, dict) else None
+                if not isinstance(name, str):
+                    raise TypeError(f"one of the {kind} is no dictionary with a {NAMES.get(kind, 'name')}: {one!r}")
 
 
 def typed(kind: str, **fields: Any) -> Message:
