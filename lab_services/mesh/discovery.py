@@ -16,174 +16,19 @@ each Envoy, which knows whose process asks, hands them out (SPIFFE Workload API)
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from .registry import Workload, watch
-from .resources.messages import TYPES, Message, Resources
-from .subscriptions import KINDS, Subscription, chosen, version_of
+from .plane import HOLD_SECONDS, Build, Plane
+from .resources.messages import TYPES
+from .subscriptions import KINDS
 
-HOLD_SECONDS = 1.5  # a question without news; a plane that has to leave has 2 s to answer all of them
-REBUILD_SECONDS = 1.0  # without a change of the registry: certificates are renewed by their age
-ORDER_SECONDS = 1.0  # routes wait so long for the clusters that they name
-LINGER_SECONDS = 0.5  # a cluster stays so long behind the routes that named it
-Build = Callable[[Workload, tuple[Workload, ...]], Resources]
-Key = tuple[str, str, tuple[str, ...]]
-
-
-class Plane:
-    """What the plane knows: the workloads, what each node is to have, and what became of it."""
-
-    def __init__(self, build: Build, hold_seconds: float = HOLD_SECONDS) -> None:
-        self.workloads: tuple[Workload, ...] = ()
-        self.errors: dict[str, str] = {}
-        self._build, self._hold_seconds = build, hold_seconds
-        self._wanted: dict[str, Resources] = {}
-        self._since: dict[str, float] = {}  # when the node's resources changed, in the loop's time
-        self._lingering: dict[str, list[Message]] = {}  # clusters that are on their way out
-        self._told: dict[
-            str, dict[str, list[Message]]
-        ] = {}  # by node and version, the clusters last sent and confirmed
-        self._subscriptions: dict[Key, Subscription] = {}
-        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def rebuild(self) -> None:
-        """Ask `build` for every node; a node for which it fails keeps what it had, and /mesh says why."""
-        before, self._wanted, self.errors = self._wanted, {}, {}
-        for workload in self.workloads:
-            node = workload.node
-            try:
-                self._wanted[node] = _copied(self._build(workload, self.workloads))
-            except Exception as error:  # whatever a learner's function raises
-                self.errors[node] = f"{type(error).__name__}: {error}"
-                if node in before:
-                    self._wanted[node] = before[node]
-            if node in self._wanted and self._wanted[node] != before.get(node):
-                self._replace(node)
-        self._forget_unasked()
-
-    def _forget_unasked(self) -> None:
-        """Forget the questions of nodes that have left, and those for names that are gone and nobody asks for."""
-        nodes = {workload.node for workload in self.workloads}
-        for key, subscription in list(self._subscriptions.items()):
-            node, _, names = key
-            lost = names and not subscription.waiting and not (node in self._wanted and self._found(key))
-            if node not in nodes or lost:
-                del self._subscriptions[key]
-
-    def _replace(self, node: str) -> None:
-        """Let the clusters that a node has taken and is to lose stay until its routes have left them."""
-        loop = asyncio.get_running_loop()
-        self._since[node] = loop.time()
-        names = {cluster["name"] for cluster in self._wanted[node].clusters}
-        self._lingering[node] = [one for one in self._taken(node) if one["name"] not in names]
-        loop.call_later(LINGER_SECONDS, self._forget, node, self._lingering[node])
-        self.wake()
-
-    def _taken(self, node: str) -> list[Message]:
-        clusters = self._subscriptions.get((node, "clusters", ()))
-        return self._told.get(node, {}).get(clusters.confirmed, []) if clusters else []
-
-    def _forget(self, node: str, lingering: list[Message]) -> None:
-        if self._lingering.get(node) is lingering:
-            del self._lingering[node]
-            self.wake()
-
-    def wake(self) -> None:
-        """Let every held question look again."""
-        self._changed.set_result(None)
-        self._changed = asyncio.get_running_loop().create_future()
-
-    async def follow(self, path: Path) -> None:
-        """Rebuild whenever the registry changes."""
-        async for self.workloads in watch(path):
-            self.rebuild()
-
-    async def renew(self) -> None:
-        """Rebuild now and then, because what `build` returns may depend on the time."""
-        while True:
-            await asyncio.sleep(REBUILD_SECONDS)
-            self.rebuild()
-
-    async def answer(self, key: Key, have: str, gone: asyncio.Future[Any]) -> tuple[str, list[Message]] | None:
-        """Return version and resources once they are news to an asker who has `have`; None when nothing was for long.
-
-        The key is the node, the kind, and the names that it asks for; `gone` is done when nobody waits any more.
-        """
-        loop = asyncio.get_running_loop()
-        subscription = self._subscriptions.setdefault(key, Subscription(*key))
-        if subscription.asked(have):
-            self.wake()  # routes may have waited for this
-        subscription.waiting += 1
-        end = loop.time() + self._hold_seconds
-        try:
-            while (now := loop.time()) < end and not gone.done():
-                changed, found, wait = self._changed, self._found(key), None
-                if found is not None:
-                    wait = self._wait(subscription, have, version_of(found), now)
-                    if wait == 0.0:
-                        subscription.tell(have, version_of(found), now)
-                        self._remember(subscription, found)
-                        return subscription.sent, found
-                timeout = end - now if wait is None else min(end - now, wait)
-                await asyncio.wait((changed, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            subscription.waiting -= 1
-        return None
-
-    def _remember(self, subscription: Subscription, found: list[Message]) -> None:
-        if subscription.kind == "clusters":
-            before = self._told.get(subscription.node, {})
-            kept = {version: one for version, one in before.items() if version == subscription.confirmed}
-            self._told[subscription.node] = kept | {subscription.sent: found}
-
-    def _found(self, key: Key) -> list[Message] | None:
-        """Return what the node is to have of a kind, or None when nobody knows the node yet."""
-        node, kind, names = key
-        if node not in self._wanted:
-            return None
-        return chosen(self._wanted[node], kind, names) + (self._lingering.get(node, []) if kind == "clusters" else [])
-
-    def _wait(self, subscription: Subscription, have: str, version: str, now: float) -> float | None:
-        """Return in how many seconds to send: routes and listeners after the clusters that they name."""
-        if have == version and (subscription.refused or have != subscription.sent):
-            subscription.settle(have)
-            self._remember(subscription, self._found((subscription.node, subscription.kind, subscription.names)) or [])
-            self.wake()
-        pause = subscription.pause(have, version, now)
-        if pause != 0.0 or subscription.kind not in ("routes", "listeners"):
-            return pause
-        key = (subscription.node, "clusters", ())
-        clusters, found = self._subscriptions.get(key), self._found(key) or []
-        if clusters is None or clusters.refused or clusters.confirmed == version_of(found):
-            return 0.0
-        return max(0.0, self._since[subscription.node] + ORDER_SECONDS - now)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what the page /mesh shows: the nodes, what each was sent, has confirmed and has refused."""
-        nodes: dict[str, Any] = {
-            w.node: {"service": w.service, "replica": w.replica, "state": w.state, "subscriptions": []}
-            for w in self.workloads
-        }
-        for (node, _, _), subscription in sorted(self._subscriptions.items()):
-            if node in nodes:
-                nodes[node]["subscriptions"].append(subscription.as_dict())
-        for node, error in self.errors.items():
-            nodes[node]["error"] = error
-        return {"nodes": nodes}
-
-
-def _copied(found: Resources) -> Resources:
-    """Return a copy that no later change can reach, made by way of JSON: that is how it will travel."""
-    if not isinstance(found, Resources):
-        raise TypeError(f"build returned {found!r}, which is no Resources")
-    return Resources(**json.loads(json.dumps(vars(found))))
+__all__ = ["Build", "control_plane"]
 
 
 def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: float = HOLD_SECONDS) -> FastAPI:
@@ -195,48 +40,50 @@ def control_plane(build: Build, *, registry: Path | None = None, hold_seconds: f
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         plane = app.state.plane = Plane(build, hold_seconds)
-        tasks = [
-            asyncio.create_task(plane.follow(registry or Path(os.environ["MESH_FILE"]))),
-            asyncio.create_task(plane.renew()),
-        ]
-        app.state.tasks = tasks
+        followed = registry or Path(os.environ["MESH_FILE"])
+        app.state.tasks = [asyncio.create_task(work) for work in (plane.follow(followed), plane.renew())]
         yield
-        for task in tasks:
+        for task in app.state.tasks:
             task.cancel()
 
     app = FastAPI(title="Control plane", lifespan=lifespan)
-
-    @app.post("/v3/discovery:{kind}")
-    async def discovery(kind: str, request: Request) -> Any:
-        if kind not in KINDS:
-            raise HTTPException(404, f"no such kind; there are {', '.join(KINDS)}")
-        try:
-            question = await request.json()
-            key = str(question["node"]["id"]), kind, tuple(sorted(question.get("resource_names", [])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise HTTPException(422, f"this is no DiscoveryRequest: {error!r}") from error
-        gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
-        try:
-            news = await request.app.state.plane.answer(key, question.get("version_info", ""), gone)
-        finally:
-            gone.cancel()
-        if news is None:
-            return Response(status_code=304)
-        version, found = news
-        url = TYPES + KINDS[kind]
-        return {"version_info": version, "type_url": url, "resources": [{"@type": url, **one} for one in found]}
-
-    @app.get("/mesh")
-    async def mesh(request: Request) -> dict[str, Any]:
-        found: dict[str, Any] = request.app.state.plane.as_dict()
-        return found
-
-    @app.get("/health/live")
-    @app.get("/health/ready")
-    async def healthy(request: Request) -> dict[str, str]:
-        broken = [task for task in request.app.state.tasks if task.done()]
-        if broken:
-            raise HTTPException(503, f"the registry is no longer followed: {broken[0].exception()}")
-        return {"status": "ready"}
-
+    app.post("/v3/discovery:{kind}")(discovery)
+    app.get("/mesh")(mesh)
+    app.get("/health/live")(healthy)
+    app.get("/health/ready")(healthy)
     return app
+
+
+async def discovery(kind: str, request: Request) -> Any:
+    """Answer a DiscoveryRequest of an Envoy with a DiscoveryResponse, or with 304 after a while without news."""
+    if kind not in KINDS:
+        raise HTTPException(404, f"no such kind; there are {', '.join(KINDS)}")
+    try:
+        question = await request.json()
+        key = str(question["node"]["id"]), kind, tuple(sorted(question.get("resource_names", [])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise HTTPException(422, f"this is no DiscoveryRequest: {error!r}") from error
+    gone = asyncio.ensure_future(request.receive())  # after the body nothing comes but the end of the connection
+    try:
+        news = await request.app.state.plane.answer(key, question.get("version_info", ""), gone)
+    finally:
+        gone.cancel()
+    if news is None:
+        return Response(status_code=304)
+    version, found = news
+    url = TYPES + KINDS[kind]
+    return {"version_info": version, "type_url": url, "resources": [{"@type": url, **one} for one in found]}
+
+
+async def mesh(request: Request) -> dict[str, Any]:
+    """Return each node with what it was sent, has confirmed and has refused, and with the error of its `build`."""
+    found: dict[str, Any] = request.app.state.plane.as_dict()
+    return found
+
+
+async def healthy(request: Request) -> dict[str, str]:
+    """Say that the plane follows the registry, or with 503 why it does not."""
+    broken = [task for task in request.app.state.tasks if task.done()]
+    if broken:
+        raise HTTPException(503, f"the registry is no longer followed: {broken[0].exception()}")
+    return {"status": "ready"}

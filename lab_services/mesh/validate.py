@@ -80,7 +80,7 @@ def _asked(config: Message) -> Complaint | None:
 
 
 def _field(complaint: Complaint, resources: Resources) -> str:
-    """Return the field in the learner's terms: routes["outbound"].virtual_hosts["pricing"].routes[0].route.timout."""
+    """Return the field in the learner's terms: routes["outbound"].virtual_hosts["pricing"].routes[0].route.time_out."""
     if not complaint.path.startswith("static_resources"):
         return _blamed(complaint, resources)
     path = complaint.path

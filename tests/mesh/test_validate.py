@@ -83,9 +83,9 @@ WRONG = {
         "less than or equal to 100",
     ),
     "a misspelt field of a route": (
-        routes(virtual_host("pricing", [route("pricing", timout="1s")])),
-        'routes["outbound"].virtual_hosts["pricing"].routes[0].route.timout',
-        "no such field: 'timout'",
+        routes(virtual_host("pricing", [route("pricing", time_out="1s")])),
+        'routes["outbound"].virtual_hosts["pricing"].routes[0].route.time_out',
+        "no such field: 'time_out'",
     ),
     "a time without its unit": (
         routes(virtual_host("pricing", [route("pricing", timeout="1")])),
@@ -133,11 +133,11 @@ def test_a_wrong_field_is_named(fault: str) -> None:
 
 def test_the_line_of_the_learner_is_found(tmp_path: Path) -> None:
     """The file and the line in which the word that Envoy names stands; words in comments do not count."""
-    (tmp_path / "other.py").write_text("# timout\n")
-    (tmp_path / "routes.py").write_text('# timout\nHOSTS = [\n    route("pricing", timout="1s"),\n]\n')
+    (tmp_path / "other.py").write_text("# time_out\n")
+    (tmp_path / "routes.py").write_text('# time_out\nHOSTS = [\n    route("pricing", time_out="1s"),\n]\n')
     files = [tmp_path / "other.py", tmp_path / "routes.py"]
     with pytest.raises(EnvoyRefuses) as refused:
-        validate(replace(GOOD, **routes(virtual_host("pricing", [route("pricing", timout="1s")]))), files)
+        validate(replace(GOOD, **routes(virtual_host("pricing", [route("pricing", time_out="1s")]))), files)
     assert (
         refused.value.where.startswith('routes.py:3: routes["outbound"]') and "routes.py:3" in refused.value.next_step
     )
