@@ -57,6 +57,11 @@ class Subscription:
     waiting: int = 0  # questions that are held now: the Envoy is there
     _told: dict[str, tuple[int, float]] = field(default_factory=dict)  # version of the asker -> how often, when last
 
+    @property
+    def key(self) -> tuple[str, str, tuple[str, ...]]:
+        """Whose question it is, and for what."""
+        return self.node, self.kind, self.names
+
     def asked(self, have: str) -> bool:
         """Learn from a question what became of the last answer; say whether that was news."""
         before = self.confirmed, self.refused

@@ -154,7 +154,7 @@ class Replica:
 class Town:
     """A mesh: a plane in a thread, replicas with their Envoys, the file between them."""
 
-    def __init__(self, build: Build = sidecar, *, plane: bool = True) -> None:
+    def __init__(self, build: Build = sidecar, *, plane: bool = True, tells: bool = False) -> None:
         self._own = tempfile.TemporaryDirectory(prefix="mesh")  # short: a Unix socket's path has 100 characters
         self.folder = Path(self._own.name)
         self.registry = self.folder / "mesh.json"
@@ -163,7 +163,7 @@ class Town:
         self._gone: list[Replica] = []
         self.plane_port = Port(for_server=not plane)
         self.write()
-        self.plane = PlaneThread(self) if plane else None
+        self.plane = PlaneThread(self, tells) if plane else None
 
     @property
     def plane_url(self) -> str:
@@ -208,6 +208,7 @@ class Town:
         config.write_text(json.dumps(bootstrap(replica.workload, self.plane_port.number)))
         command = [str(envoy.find()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
         command += ["--file-flush-interval-msec", "100", "-l", "warning"]
+        command += ["--reject-unknown-dynamic-fields", "--drain-strategy", "immediate"]
         with (replica.folder / "stdout").open("ab") as out, (replica.folder / "stderr").open("ab") as err:
             replica.process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
 
@@ -294,13 +295,19 @@ class Town:
 
 
 class PlaneThread:
-    """The control plane in a thread of the tests, so that a test can say what it builds."""
+    """The control plane in a thread of the tests, so that a test can say what it builds.
 
-    def __init__(self, town: Town) -> None:
+    With `tells` its server tells it when it has to leave, as a server of the lab may.
+    """
+
+    def __init__(self, town: Town, tells: bool) -> None:
         self.app = control_plane(lambda node, workloads: town.build(node, workloads), registry=town.registry)
-        config = uvicorn.Config(self.app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+        config = uvicorn.Config(
+            self._told if tells else self.app, log_level="warning", access_log=False, timeout_graceful_shutdown=3
+        )
         self._server = uvicorn.Server(config)
-        self.questions: list[tuple[str, str]] = []
+        self.questions = 0
+        self._leaving = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, args=(town.plane_port,), daemon=True)
         self._thread.start()
@@ -312,6 +319,17 @@ class PlaneThread:
             await self._server.serve(sockets=[port.listen()])
 
         asyncio.run(serve())
+
+    async def _told(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            self.questions += scope["path"].startswith("/v3/")
+            scope["state"] = {**scope.get("state", {}), "leaving": self._leaving}
+        await self.app(scope, receive, send)
+
+    def leave(self) -> None:
+        """Tell the plane that it has to leave."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._leaving.set)
 
     def rebuild(self) -> None:
         """Let the plane build now, and wait until it has."""
@@ -334,7 +352,7 @@ def bootstrap(workload: Workload, plane_port: int) -> dict[str, Any]:
             "api_type": "REST",
             "transport_api_version": "V3",
             "cluster_names": ["xds"],
-            "refresh_delay": "0.01s",
+            "refresh_delay": "0.1s",
             "request_timeout": "30s",
         },
     }

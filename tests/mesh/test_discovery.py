@@ -222,6 +222,19 @@ def test_an_envoy_that_is_killed_and_started_again_learns_everything(town: Town)
     assert answers(town, 4) == {"pricing-1": 2, "pricing-2": 2}
 
 
+def test_questions_are_held_long_and_answered_when_the_plane_has_to_leave(make_town: Callable[..., Town]) -> None:
+    """A server that tells its plane when it has to leave gets no question for seconds, and then waits for none."""
+    town = make_town(tells=True)
+    town.add("rides")
+    town.ready()
+    plane = town.plane_thread()
+    before = plane.questions
+    time.sleep(2.5)  # longer than a plane holds a question that its server tells nothing
+    assert plane.questions == before
+    plane.leave()
+    until(lambda: plane.questions >= before + 3, 2.0)  # all three are asked again, because all were answered
+
+
 def test_a_node_that_has_left_is_forgotten(town: Town) -> None:
     """The plane does not show what it once told a node that is in the registry no more."""
     town.remove("pricing-2")

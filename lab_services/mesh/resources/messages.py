@@ -50,7 +50,7 @@ def from_plane() -> Message:
         "api_type": "REST",
         "transport_api_version": "V3",
         "cluster_names": [PLANE_CLUSTER],
-        "refresh_delay": "0.01s",
+        "refresh_delay": "0.1s",  # after an answer; news that come meanwhile are told together
         "request_timeout": "30s",  # the plane holds a question until there is news
     }
     return {"resource_api_version": "V3", "api_config_source": source}
