@@ -303,7 +303,11 @@ class PlaneThread:
     def __init__(self, town: Town, tells: bool) -> None:
         self.app = control_plane(lambda node, workloads: town.build(node, workloads), registry=town.registry)
         config = uvicorn.Config(
-            self._told if tells else self.app, log_level="warning", access_log=False, timeout_graceful_shutdown=3
+            self._told if tells else self.app,
+            interface="asgi3",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=3,
         )
         self._server = uvicorn.Server(config)
         self.questions = 0
