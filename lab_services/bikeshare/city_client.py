@@ -9,7 +9,7 @@ from lab_services.bikeshare.problems import Problem
 
 TIMEOUT_SECONDS = 2.0
 NOWHERE = "http://127.0.0.1:1"
-client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False, limits=httpx.Limits(keepalive_expiry=2.0))
+client = httpx.Client(timeout=TIMEOUT_SECONDS, limits=httpx.Limits(keepalive_expiry=2.0))
 
 
 def call(service: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ Headers = list[tuple[bytes, bytes]]
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # uvicorn hangs up an idle connection after 5 s: let go of it well before.
     limits = httpx.Limits(keepalive_expiry=2.0)
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, limits=limits) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits) as client:
         app.state.city = client
         yield
 

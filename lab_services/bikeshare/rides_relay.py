@@ -68,7 +68,7 @@ def relay() -> Iterator[None]:
     global city
     stop = threading.Event()
     thread = threading.Thread(target=_work, args=[stop], name="relay", daemon=True)
-    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, limits=LIMITS) as city:
+    with httpx.Client(timeout=ANSWER_SECONDS, limits=LIMITS) as city:
         thread.start()
         try:
             yield

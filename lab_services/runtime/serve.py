@@ -62,11 +62,13 @@ class ReplaceableServer(uvicorn.Server):
         self._control = control
         self._reader = wire.Reader(control)
         self._wake = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._handover: asyncio.Task[None] | None = None
         self._adopting: set[asyncio.Task[Any]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start up, then say which files of the folder the app lives on."""
+        """Start up, then say which files of the folder the app lives on; the app's state says when to leave."""
+        self.lifespan.state["leaving"] = self._leaving
         await super().startup(sockets)
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._on_message)
@@ -89,6 +91,7 @@ class ReplaceableServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Wake the main loop on SIGTERM and SIGINT."""
         super().handle_exit(sig, frame)
+        self._leaving.set()
         self._wake.set()
 
     def _on_message(self) -> None:
@@ -112,6 +115,7 @@ class ReplaceableServer(uvicorn.Server):
         return MovableProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _hand_over(self) -> None:
+        self._leaving.set()
         for server in self.servers:
             server.close()
         wire.send(self._control, {"event": "closed"})
