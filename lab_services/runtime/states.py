@@ -30,7 +30,7 @@ class ServiceState:
     """One service of the running system.
 
     `note` is one sentence for a person: why it crashed, or that the last save could not be used and the
-    previous version still serves. `kind` is run, use, server or runtime (balancer, weather).
+    previous version still serves. `kind` is run, use, server, sidecar or runtime (balancer, weather).
     """
 
     name: str

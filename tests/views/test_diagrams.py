@@ -133,3 +133,21 @@ def test_nothing_to_draw_is_said_in_words() -> None:
     """Without services or messages there is no empty diagram, only the sentence."""
     assert TopologyView(())._repr_mimebundle_() == {"text/plain": "Topology: 0 services, 0 arrows"}
     assert SequenceView("One ride", ())._repr_mimebundle_() == {"text/plain": "One ride: 0 messages"}
+
+
+def test_a_sidecar_stands_in_the_box_of_its_service() -> None:
+    """No box and no arrow of its own; its state is told all the same, and who tells it what to do."""
+    city = (
+        ServiceState("plane", "use", states.READY),
+        ServiceState("rides", "use", states.READY, needs=("rides_sidecar",), calls=("wallet",)),
+        ServiceState("rides_sidecar", "sidecar", states.CRASHED, needs=("plane",)),
+        ServiceState("wallet", "use", states.READY),
+    )
+    view = TopologyView(city, "The city")
+    assert _drawn_arrows(view) == ["rides calls wallet"]
+    nodes = [node["text"] for node in filter(None, map(_NODE.fullmatch, _body(view.mermaid())))]
+    assert nodes == ["plane<br/>ready", "rides<br/>ready<br/>sidecar crashed", "wallet<br/>ready"]
+    assert str(view).splitlines()[0] == "The city: 3 services, 1 arrow"
+    assert "  rides: ready, finished service; sidecar crashed, told by plane" in str(view).splitlines()
+    alone = TopologyView(city[2:3], "The city")
+    assert "rides_sidecar" in str(alone)
