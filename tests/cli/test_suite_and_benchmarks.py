@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,9 +65,9 @@ def run_bench(root: Path) -> subprocess.CompletedProcess[str]:
         "report = run_benchmarks(Path(sys.argv[1]), Path(sys.argv[1]) / 'bench', ['-p', 'no:cacheprovider']); "
         "print(report); sys.exit(0 if report.passed else 3)"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS
-    )
+    command = [sys.executable, "-c", code, str(root)]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the plugins of this environment have no part in this
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=RUN_SECONDS)
 
 
 def test_figures_are_shown_and_kept_also_when_one_is_missed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ahead import AHEAD
-from tests.course.judged import judge_ahead
+from tests.course.judged import judge_ahead, judge_early
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,6 +21,7 @@ def own_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def judged_ahead(request: pytest.FixtureRequest, own_work: None) -> Iterator[None]:
     """Have all that the selected tests ask about judged in their order, several at once, with nothing else beside."""
+    AHEAD.take_back(judge_early)
     AHEAD.wait()
     asked = [
         item.callspec.params

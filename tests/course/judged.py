@@ -1,14 +1,17 @@
 """Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
 
-It is much: `judge_ahead` has JUDGES of them going on at once, while the tests take the results in their order. A
+It is much. One process judges beside the other tests as soon as it may (`judge_early`, see `tests/ahead.py`); when only
+judgements are left, `judge_ahead` has JUDGES of them going on at once. The tests take the results in their order. A
 solution is judged as a learner's files are, all else in processes that stay warm (`warm.py`). What comes out other than
 it should is judged once more, as a learner's files are and with nothing beside it, and that verdict counts.
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,8 +25,9 @@ from lab_services.checks import WrongAnswer, judge, load_spared, load_wrong_answ
 from lab_services.checks.report import FAILED, PARTS, CheckReport, CheckRow
 from lab_services.checks.subprocess_run import run_to_end
 from lab_services.checks.wrong_answers import Spared
+from lab_services.errors import CheckError
 from lab_services.runtime.spec import LabSpec, lab_names, load_spec
-from tests.ahead import done_here
+from tests.ahead import AHEAD, done_here
 
 ROOT = Path(__file__).parents[2]
 LABS = lab_names(ROOT)
@@ -46,14 +50,16 @@ def spec_of(lab: str) -> LabSpec:
 @cache
 def solution_report(lab: str) -> CheckReport:
     """Judge the solution by all checks of its lab."""
-    report: CheckReport = _once(lab, SOLUTION)
-    return report if report.passed else judge_alone(lab, SOLUTION)
+    report = _once(lab, SOLUTION)
+    return report if report and report.passed else judge_alone(lab, SOLUTION)
 
 
 @cache
 def starter_report(lab: str) -> CheckReport:
     """Judge the starter by all checks of its lab; those that say what they should not, once more."""
-    report: CheckReport = _once(lab, STARTER)
+    report = _once(lab, STARTER)
+    if report is None:
+        return judge_alone(lab, STARTER)
     red = {check for task in spec_of(lab).tasks.values() for check in task.red}
     odd = sorted(set(report.failing) ^ red)
     if not odd:
@@ -66,27 +72,46 @@ def starter_report(lab: str) -> CheckReport:
 @cache
 def spared_report(lab: str, spared: Spared) -> CheckReport:
     """Judge a spared design by the checks of every task whose files it changes."""
-    report: CheckReport = _once(lab, spared)
-    return report if report.passed else judge_alone(lab, spared)
+    report = _once(lab, spared)
+    return report if report and report.passed else judge_alone(lab, spared)
 
 
 @cache
 def wrong_row(lab: str, wrong: WrongAnswer) -> CheckRow:
     """Judge a wrong answer by the one check that must fail it."""
-    row: CheckRow = _once(lab, wrong).rows[0]
-    return row if row.verdict == FAILED and wrong.says in told(row) else judge_alone(lab, wrong).rows[0]
+    report = _once(lab, wrong)
+    row = report.rows[0] if report else None
+    return row if row and row.verdict == FAILED and wrong.says in told(row) else judge_alone(lab, wrong).rows[0]
 
 
 def judge_ahead(variants: Iterable[tuple[str, Variant]]) -> ProcessPoolExecutor:
-    """Begin to judge, in this order; whoever shuts the pool down stops it.
+    """Begin to judge what has not been judged early, in this order; whoever shuts the pool down stops it.
 
     Processes and not threads: ast.parse() of Python 3.11 fails when two threads are in it (python/cpython 106905).
     """
     pool = ProcessPoolExecutor(JUDGES, _spawn, _take_turns, [_turns])
     for lab, variant in variants:
         if (lab, variant) not in _judged:
-            _judged[lab, variant] = pool.submit(judge_warm, lab, variant)
+            early = AHEAD.begun(judge_early, lab, variant)
+            _judged[lab, variant] = early or pool.submit(judge_warm, lab, variant)
     return pool
+
+
+def judge_early(lab: str, variant: Variant) -> CheckReport:
+    """Judge a variant beside other tests, in a process that does nothing else."""
+    _own_work()
+    return judge_warm(lab, variant)
+
+
+@cache
+def _own_work() -> tempfile.TemporaryDirectory[str]:
+    """Give this process a work folder; both end together."""
+    from tests.course.warm import WARM
+
+    folder = tempfile.TemporaryDirectory(prefix="judge-", ignore_cleanup_errors=True)
+    os.environ["COURSE_WORK"] = folder.name
+    atexit.register(WARM.close)  # comes before the folder goes: the last that was registered is the first
+    return folder
 
 
 def judge_warm(lab: str, variant: Variant) -> CheckReport:
@@ -133,10 +158,14 @@ def judge_variant(lab: str, variant: Variant, run: Callable[..., int] = run_to_e
     return judge(spec, overlay(spec, variant), checks or None, run)
 
 
-def _once(lab: str, variant: Variant) -> CheckReport:
+def _once(lab: str, variant: Variant) -> CheckReport | None:
+    """Return the first judgement; None where the checks could not be run, which can come from what ran beside them."""
     if (lab, variant) not in _judged:
         _judged[lab, variant] = done_here(judge_variant, lab, variant)
-    report: CheckReport = _judged[lab, variant].result()
+    try:
+        report: CheckReport = _judged[lab, variant].result()
+    except CheckError:
+        return None
     return report
 
 

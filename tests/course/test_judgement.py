@@ -17,6 +17,7 @@ from tests.course.judged import (
     STARTER,
     WRONG,
     Variant,
+    judge_early,
     killed,
     solution_report,
     spared_report,
@@ -38,9 +39,11 @@ pytestmark = [
 
 
 def each(of: Sequence[tuple[str, Variant]]) -> pytest.MarkDecorator:
-    """Run a test for each of these."""
+    """Run a test for each of these; as many as there is time for are judged beside the tests of other folders."""
     name = lambda value: value if isinstance(value, str) else value.id  # noqa: E731
-    return pytest.mark.parametrize(("lab", "variant"), of, ids=name)
+    begin = pytest.mark.ahead.with_args
+    params = [pytest.param(lab, variant, marks=begin(judge_early, lab, variant, behind=True)) for lab, variant in of]
+    return pytest.mark.parametrize(("lab", "variant"), params, ids=name)
 
 
 @each([(lab, STARTER) for lab in LABS])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from lab_services.checks import limits
 from lab_services.checks.report import CheckReport
 from lab_services.errors import CheckError
-from tests.course.judged import STARTER, WRONG, alone, judge_ahead, judge_variant, judge_warm
+from tests.ahead import Ahead
+from tests.course.judged import STARTER, WRONG, alone, judge_ahead, judge_early, judge_variant, judge_warm
 
 LAB, FIRST = WRONG[0]
 
@@ -33,6 +35,19 @@ def test_a_warm_judgement_is_like_a_fresh_one(judging: ProcessPoolExecutor, vari
     """The same rows, twice in one judging process, for a starter and for a wrong answer."""
     fresh = facts(judge_variant(LAB, variant))  # type: ignore[arg-type]
     assert [facts(judging.submit(judge_warm, LAB, variant).result()) for _ in range(2)] == [fresh] * 2
+
+
+def test_a_judgement_begun_early_is_like_a_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows, from the process that judges beside other tests; it works in a folder that goes with it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    early = Ahead()
+    try:
+        early.begin(judge_early, LAB, FIRST)
+        assert facts(early.result(judge_early, LAB, FIRST)) == facts(judge_variant(LAB, FIRST))
+        assert [path.name[:6] for path in tmp_path.iterdir()] == ["judge-"]
+    finally:
+        early.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_that_does_not_end_costs_only_itself(judging: ProcessPoolExecutor) -> None:

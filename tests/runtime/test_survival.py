@@ -130,8 +130,8 @@ def test_a_restarted_kernel_finds_a_free_lab(kernel: Kernel) -> None:
 def test_an_interrupted_kernel_keeps_the_city(kernel: Kernel) -> None:
     """Interrupt Kernel stops the cell, not the services."""
     before = sorted(marked_pids(kernel.work))
-    message = kernel.client.execute("import time\nwhile True: time.sleep(0.01)")
-    until(lambda: kernel.client.get_iopub_msg(timeout=5)["content"].get("execution_state") == "busy")
+    message = kernel.client.execute("import time\nprint('in the loop', flush=True)\nwhile True: time.sleep(0.01)")
+    until(lambda: "in the loop" in kernel.client.get_iopub_msg(timeout=5)["content"].get("text", ""))
     kernel.manager.interrupt_kernel()
     reply = kernel.client.get_shell_msg(timeout=10)
     assert reply["parent_header"]["msg_id"] == message

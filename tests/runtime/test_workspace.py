@@ -70,6 +70,12 @@ def in_a_child(act: Callable[[], object]) -> int:
         os._exit(1)
 
 
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: what a killed process has written is there without, only a lost current would take it."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def killed_at(step: int, act: Callable[[], object]) -> bool:
     """Run act in a child that kills itself with -9 at its nth moment; say whether it got that far.
 
@@ -93,7 +99,6 @@ def killed_at(step: int, act: Callable[[], object]) -> bool:
         return line if frame.f_code is safe_files._write.__code__ else None
 
     def run() -> None:
-        vars(os)["fsync"] = lambda _: None  # a killed process needs none, only a lost current does
         sys.addaudithook(operation)
         sys.settrace(line)
         act()
@@ -201,6 +206,7 @@ def test_a_link_inside_work_and_an_empty_folder_are_fine(lab: LabSpec) -> None:
     assert tree(open_workspace(lab).folder) == STARTER
 
 
+@pytest.mark.usefixtures("no_fsync")
 def test_a_copy_killed_at_any_moment_leaves_all_or_nothing(lab: LabSpec) -> None:
     """kill -9 at each single file operation of the first opening: the next opening gives the whole copy."""
     step = 1
@@ -441,6 +447,7 @@ def test_a_file_saved_during_an_update_is_left(lab: LabSpec, monkeypatch: pytest
     assert update(lab).conflicts == ("rides.py.new",)
 
 
+@pytest.mark.usefixtures("no_fsync")
 def test_an_update_killed_at_any_moment_can_be_repeated(lab: LabSpec, tmp_path: Path) -> None:
     """kill -9 at each file operation of an update: every file is old or new, and the repeated update completes it."""
     folder = open_workspace(lab).folder
@@ -512,6 +519,7 @@ def test_a_reset_takes_the_newest_starter_as_its_base(lab: LabSpec) -> None:
     assert tree(work_root() / ".base" / "01_services") == tree(folder)
 
 
+@pytest.mark.usefixtures("no_fsync")
 def test_a_reset_killed_at_any_moment_loses_nothing(lab: LabSpec, tmp_path: Path) -> None:
     """kill -9 at each file operation of a reset: the learner's text is in the copy or beside it, no file is half."""
     folder = open_workspace(lab).folder
