@@ -110,11 +110,16 @@ async function answer(request: Request): Promise<Response> {
   return found; // Deno sends the header alone when the method is HEAD
 }
 
+// Beside a sidecar Deno.serve listens on the socket file in DENO_SERVE_ADDRESS, whatever it is asked for here.
+function said(place: Deno.NetAddr | Deno.UnixAddr): string {
+  return "path" in place ? place.path : `http://${place.hostname}:${place.port}`;
+}
+
 const server = Deno.serve({
   hostname: "127.0.0.1",
   port: Number(Deno.env.get("PORT") ?? 8000),
   reusePort: "listenDatagram" in Deno, // there only with --unstable-net
-  onListen: ({ hostname, port }) => console.log(`pricing ${VERSION} listens on http://${hostname}:${port}`),
+  onListen: (place) => console.log(`pricing ${VERSION} listens on ${said(place)}`),
 }, answer);
 
 Deno.addSignalListener("SIGTERM", () => server.shutdown()); // answers what has begun, then ends

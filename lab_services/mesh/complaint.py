@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +32,27 @@ class Complaint:
         for word in self.words:
             whole = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
             for file in files:
-                for number, line in enumerate(file.read_text().splitlines(), 1):
-                    if whole.search(line.split("#")[0]):
+                text = file.read_text()
+                for number in _written_lines(text):
+                    if whole.search(text.splitlines()[number - 1].split("#")[0]):
                         return f"{file.name}:{number}"
         return ""
+
+
+def _written_lines(source: str) -> list[int]:
+    """Return the numbers of the lines that can have written a field: no docstring and no import can."""
+    lines = range(1, len(source.splitlines()) + 1)
+    try:
+        found = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # it is not Python
+        return list(lines)
+    others: set[int] = set()
+    for node in found:
+        if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr):
+            continue
+        if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant):
+            others.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return [number for number in lines if number not in others]
 
 
 def read_complaint(text: str) -> Complaint:

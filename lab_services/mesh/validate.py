@@ -43,7 +43,7 @@ def validate(resources: Resources, files: Sequence[Path] = ()) -> None:
         "Envoy refuses this configuration",
         where=f"{line}: {field}" if line and field else line or field,
         evidence=complaint.message,
-        next_step=f"change it in {line or 'the file that writes it'} and save; so long each Envoy keeps what it has",
+        next_step=f"change it in {line or 'the file that writes it'} and save; an Envoy that runs keeps what it has",
     )
 
 

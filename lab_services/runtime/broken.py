@@ -6,7 +6,7 @@ import os
 import re
 import traceback
 
-from lab_services.errors import BrokenCode
+from lab_services.errors import BrokenCode, LabError
 from lab_services.runtime.broken_proto import explain_proto_failure
 
 MOST_FRAMES = 4
@@ -15,12 +15,15 @@ MOST_FRAMES = 4
 def explain_import_failure(error: BaseException, folder: str, app: str, form: str = "app = FastAPI()") -> BrokenCode:
     """Return the error for the learner: only frames inside `folder` are shown, with the line that failed.
 
+    What a learner's module raises on purpose (LabError), such as EnvoyRefuses, says itself where to look.
     `form` is what a lab looks for in the module, by its usual name, such as `app = FastAPI()`.
     """
     if isinstance(error, SyntaxError) and _inside(error.filename or "", folder):
         return _syntax(error, folder)
     if proto := explain_proto_failure(error, folder):
         return proto
+    if isinstance(error, LabError) and error.where:
+        return BrokenCode(error.what, where=error.where, evidence=error.evidence, next_step=error.next_step)
     module, _, attribute = app.partition(":")
     if isinstance(error, AttributeError) and getattr(error, "name", None) == attribute:
         return BrokenCode(

@@ -58,6 +58,13 @@ def _refuse_sidecar(service: ServiceSpec, services: Mapping[str, ServiceSpec], p
             f"{name!r} cannot have a sidecar: it speaks a protocol of its own",
             next_step='remove \'sidecar\', or write speaks = "http" or "grpc"',
         )
+    for callee in (*service.needs, *service.calls):
+        if "_" in callee and callee in services and services[callee].sidecar and services[callee].speaks == "http":
+            raise place.refuse(
+                f"{name!r} cannot call {callee!r} through its sidecar",
+                evidence=f"http://{callee} is no host name (RFC 1123 has no underscore): Envoy answers 400",
+                next_step=f"give {callee!r} a name of letters and digits",
+            )
     if sidecar_name(name) in services:
         raise place.refuse(
             f"{sidecar_name(name)!r} is a service, and the name of the sidecar of {name!r}",
@@ -84,8 +91,8 @@ def _refuse_plane(service: ServiceSpec, services: Mapping[str, ServiceSpec], pla
     if why:
         raise place.refuse(
             f"{name!r} cannot be the control plane of {service.name!r}: {why}",
-            evidence="an Envoy asks a control plane over plain HTTP, before anything of the mesh is there",
-            next_step=f"name an HTTP service of 'run' or 'use' after {key}, one that has no sidecar",
+            evidence="an Envoy asks a control plane over HTTP or gRPC, before anything of the mesh is there",
+            next_step=f"name a service of 'run' or 'use' after {key} that speaks HTTP or gRPC and has no sidecar",
         )
 
 
@@ -97,4 +104,4 @@ def _no_plane(plane: ServiceSpec, asking: str) -> str:
         return "it is a server"
     if plane.sidecar:
         return "it has a sidecar itself"
-    return "" if plane.speaks == "http" else f"it speaks {plane.speaks}"
+    return f"it speaks {plane.speaks}" if plane.speaks == "tcp" else ""

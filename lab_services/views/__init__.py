@@ -12,6 +12,7 @@ from .compare import ComparisonTable
 from .error_view import ErrorView, error_view
 from .logs import LogView
 from .mesh import MeshView
+from .mesh_costs import MeshCostsView
 from .predict import Outcome, Prediction, predict
 from .saga import SagaView
 from .saga_sequence import SagaMessage, SagaSequence
@@ -27,6 +28,7 @@ __all__ = [
     "ConsumerFacts",
     "ErrorView",
     "LogView",
+    "MeshCostsView",
     "MeshView",
     "Message",
     "Outcome",

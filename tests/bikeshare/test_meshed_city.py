@@ -10,9 +10,10 @@ import pytest
 
 from lab_services.bikeshare.riders import send_riders
 from lab_services.lab import Lab
-from lab_services.mesh.picture import mesh_picture, workloads_of
+from lab_services.mesh.of_lab import mesh_of, workloads_of
 from lab_services.runtime.spec import load_spec
 from lab_services.runtime.workspace import open_workspace
+from lab_services.views import MeshView
 from tests.bikeshare.town import eventually
 
 CALLS = {
@@ -43,10 +44,10 @@ def test_every_call_between_services_passes_two_envoys(lab: Lab) -> None:
     """The callers' Envoys have counted the calls of a ride, each to a replica that they know; the laws are kept."""
     report = send_riders(lab["gateway"].url, rate=20, seconds=1)
     assert report.failed == 0
-    picture = mesh_picture(lab)
-    called = {(one.caller, one.callee) for one in picture.facts.arrows if one.calls}
-    assert called >= CALLS and not any(one.errors for one in picture.facts.arrows)
-    prices = next(one for one in picture.facts.arrows if (one.caller, one.callee) == ("rides", "pricing"))
+    mesh = mesh_of(lab)
+    called = {(one.caller, one.callee) for one in mesh.arrows if one.calls}
+    assert called >= CALLS and not any(one.errors for one in mesh.arrows)
+    prices = next(one for one in mesh.arrows if (one.caller, one.callee) == ("rides", "pricing"))
     assert [host.replica for host in prices.hosts] == [1, 2, 3] and all(host.calls for host in prices.hosts)
     assert prices.versions == ("v1",)
     assert len(workloads_of(lab)) == 8
@@ -58,7 +59,7 @@ def test_the_city_goes_on_while_its_control_plane_is_dead(lab: Lab) -> None:
     lab.kill("plane")
     try:
         assert send_riders(lab["gateway"].url, rate=20, seconds=1).failed == 0
-        assert "rides -> wallet" in str(mesh_picture(lab))
+        assert "rides -> wallet" in str(MeshView("", mesh_of(lab)))
     finally:
         lab.launch("plane")
 

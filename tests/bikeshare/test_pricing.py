@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from lab_services.servers import deno
 from tests.bikeshare.town import (
+    ROOT,
     STOP_SECONDS,
     Town,
     check_problem,
@@ -22,6 +27,7 @@ from tests.bikeshare.town import (
     wait_until_ready,
 )
 
+SCRIPT = ROOT / "lab_services" / "bikeshare" / "pricing_v2.ts"
 BAD_MINUTES = ["", "-1", "1441", "9999", "99999", "12.0", "12.5", "1e1", "1_2", " 12", "+12", "0x10", "twelve", "١٢"]
 
 
@@ -98,4 +104,21 @@ def test_version_two_needs_no_more_than_two_permissions(tmp_path: Path) -> None:
         url = eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", (tmp_path / "log").read_text()))
         wait_until_ready(url.group())
         process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_SECONDS) == 0
+
+
+def test_version_two_listens_on_a_socket_file_beside_a_sidecar(tmp_path: Path) -> None:
+    """Run as the lab runs it in a mesh, it answers at its socket file alone, and says so."""
+    data, place = tmp_path / "data", tmp_path / "app"
+    data.mkdir()
+    argv, env = deno.sidecar_command(deno.find(), SCRIPT, data, place, [])
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=os.environ | env)
+    try:
+        eventually(lambda: f"listens on {place}" in (tmp_path / "log").read_text())
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(place))) as client:
+            assert client.get("http://pricing/quote?minutes=12").json()["version"] == "v2"
+        assert not [one for one in psutil.Process(process.pid).net_connections("tcp") if one.status == "LISTEN"]
+    finally:
+        process.terminate()
         assert process.wait(STOP_SECONDS) == 0

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab_services.mesh.authority import Authority, bundle, open_authority, spiffe_name
 from lab_services.mesh.registry import Workload, of_service, read, watch
 from lab_services.mesh.resources import endpoints
 from lab_services.mesh.subscriptions import Subscription
-from lab_services.mesh.tokens import TokenIssuer
+from lab_services.mesh.tokens import TokenIssuer, open_token_issuer
 
 ONE = Workload("pricing", 1, "pricing-1", "http", "ready", 1, 2, 3, {}, "/a", ("locks",), {"version": "v1"})
 TWO = Workload("pricing", 2, "pricing-2", "http", "draining", 4, 5, labels={"version": "v2"})
@@ -130,3 +131,17 @@ def test_who_has_nothing_is_told_at_once_and_then_ever_later() -> None:
         one.asked("")
     assert told == [0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0] and one.refused == "a"
     assert one.asked("a") and one.as_dict()["state"] == "confirmed"
+
+
+def test_an_issuer_of_tokens_is_kept(tmp_path: Path) -> None:
+    """The second opening finds the key of the first; its file is for its owner alone, and another file is refused."""
+    path = tmp_path / "riders" / "riders.pem"
+    first, second = open_token_issuer(path, "riders"), open_token_issuer(path, "riders")
+    assert first.keys() == second.keys() != TokenIssuer("riders").keys()
+    assert path.stat().st_mode & 0o777 == 0o600 and list(path.parent.iterdir()) == [path]
+    other = tmp_path / "other.pem"
+    key = ec.generate_private_key(ec.SECP384R1())
+    form = serialization.PrivateFormat.PKCS8
+    other.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    with pytest.raises(ValueError, match="no key of an issuer"):
+        open_token_issuer(other, "riders")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from lab_services.mesh.chance import binomial_bounds
-from lab_services.mesh.resources import match, mirror, retry_policy, route
+from lab_services.mesh.resources import hash_on_header, match, mirror, retry_policy, route
 from tests.mesh.builds import calling
 from tests.mesh.envoys import Town, until
 
@@ -34,6 +34,13 @@ def count(town: Town, calls: int, **fields: dict[str, str]) -> Counter[str]:
     with town.client("rides-1") as client:
         found = [client.get("http://pricing/quote", **fields) for _ in range(calls)]
     return Counter(answer.text if answer.status_code == 200 else str(answer.status_code) for answer in found)
+
+
+def rides_at_v2(town: Town, rides: int) -> set[int]:
+    """Call pricing once for each ride, on a new connection, and return the rides that v2 has answered."""
+    with town.client("rides-1") as client:
+        found = [client.get("http://pricing/quote", headers={"x-ride": f"ride-{n}"}).text for n in range(rides)]
+    return {ride for ride, text in enumerate(found) if text == "pricing-3"}
 
 
 def test_a_canary_gets_its_share_and_is_rolled_back_by_one_change(versions: Town) -> None:
@@ -81,3 +88,33 @@ def test_half_a_mirror_copies_half(versions: Town) -> None:
     rides = versions.replicas["rides-1"]
     until(lambda: rides.stat("cluster.pricing_v2.upstream_rq_active") == 0)
     assert low <= len(versions.replicas["pricing-3"].seen()) <= high
+
+
+def test_a_hash_keeps_a_ride_at_one_version(versions: Town) -> None:
+    """With by_hash each value of the header stays at one version, on each connection, and the share stays."""
+    stay = hash_on_header("x-ride")
+    versions.use(calling([route({"pricing_v1": 90, "pricing_v2": 10}, by_hash=True, hash_policy=stay)]))
+    until(versions.settled)
+    first, again = rides_at_v2(versions, 300), rides_at_v2(versions, 300)
+    low, high = binomial_bounds(300, 0.1)
+    assert first == again and low <= len(first) <= high
+    assert low <= count(versions, 300)["pricing-3"] <= high, "calls without the header are left to chance"
+
+
+def test_a_hash_that_the_weights_do_not_ask_for_keeps_no_version(versions: Town) -> None:
+    """A hash_policy alone chooses among the replicas of a cluster: the version of one ride is chance."""
+    versions.use(calling([route({"pricing_v1": 50, "pricing_v2": 50}, hash_policy=hash_on_header("x-ride"))]))
+    until(versions.settled)
+    assert 0 < count(versions, 60, headers={"x-ride": "ride-1"})["pricing-3"] < 60
+
+
+def test_a_retry_stays_at_the_version_of_its_first_attempt(versions: Town) -> None:
+    """A weight is drawn once for a call: when v2 fails, its second attempt is not one more chance to reach v1."""
+    again = retry_policy("5xx", 1)
+    v2 = versions.replicas["pricing-3"]
+    assert v2.application is not None
+    v2.application.reply = lambda seen: (503, "bad")
+    versions.use(calling([route({"pricing_v1": 50, "pricing_v2": 50}, retry_policy=again)]))
+    until(versions.settled)
+    failed = count(versions, 60)["503"]
+    assert failed and len(v2.seen()) == 2 * failed

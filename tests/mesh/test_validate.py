@@ -143,6 +143,15 @@ def test_the_line_of_the_learner_is_found(tmp_path: Path) -> None:
     )
 
 
+def test_a_docstring_has_written_nothing(tmp_path: Path) -> None:
+    """Envoy's "must end with a single 's'" leads to the timeout, and not to a letter, nor to what a docstring says."""
+    file = tmp_path / "routes.py"
+    file.write_text('"""An s is not it, nor is\n\ntimeout.\n"""\n\nHOSTS = [route("pricing", timeout="1")]\n')
+    with pytest.raises(EnvoyRefuses, match="refuses") as refused:
+        validate(replace(GOOD, **routes(virtual_host("pricing", [route("pricing", timeout="1")]))), [file])
+    assert refused.value.where.startswith('routes.py:6: routes["outbound"]')
+
+
 @pytest.mark.parametrize("wrong", [{"clusters": [{"name": ["a"]}]}, {"routes": [{}]}, {"endpoints": ["pricing"]}])
 def test_what_has_no_name_is_no_resource(wrong: dict[str, Any]) -> None:
     """A message without a name, or something else than a dictionary, is refused when it is put together."""

@@ -42,6 +42,15 @@ def test_a_syntax_error_names_file_line_and_place(make_town: Maker) -> None:
     assert "def ready( return {}" in error.evidence and "^" in error.evidence
 
 
+def test_what_a_module_refuses_on_purpose_is_told_as_it_says_it(make_town: Maker) -> None:
+    """An error of the course that is raised at import keeps its own place, evidence and next step."""
+    fields = "where='routes.py:7', evidence='no such field', next_step='change it'"
+    raised = f"from lab_services.errors import EnvoyRefuses\nraise EnvoyRefuses('Envoy refuses this', {fields})\n"
+    error = start_and_fail(make_town(service("a"), service("b"), a=raised, b=HELLO), BrokenCode)
+    said = error.what, error.where, error.evidence, error.next_step
+    assert said == ("Envoy refuses this", "routes.py:7", "no such field", "change it")
+
+
 def test_an_import_error_names_the_learners_line(make_town: Maker) -> None:
     """A wrong import shows the learner's line, no frame of a library, and what Python said."""
     lab = make_town(service("a"), service("b"), a="import walet\n" + HELLO)
@@ -49,6 +58,15 @@ def test_an_import_error_names_the_learners_line(make_town: Maker) -> None:
     assert error.where == "a.py:1"
     assert "No module named 'walet'" in error.evidence
     assert "site-packages" not in error.evidence
+
+
+def test_what_envoy_refuses_is_told_in_its_own_parts(make_town: Maker) -> None:
+    """A plane that has asked Envoy shows the line that Envoy means, and not the line that has asked."""
+    refused = 'EnvoyRefuses("it refuses", where="routes.py:3", evidence="no such field", next_step="change it")'
+    lab = make_town(service("a"), service("b"), a=f"from lab_services.errors import EnvoyRefuses\nraise {refused}\n")
+    error = start_and_fail(lab, BrokenCode)
+    assert (error.what, error.where) == ("it refuses", "routes.py:3")
+    assert (error.evidence, error.next_step) == ("no such field", "change it")
 
 
 def test_a_missing_app_says_what_the_lab_looks_for(make_town: Maker) -> None:

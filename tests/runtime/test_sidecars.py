@@ -119,7 +119,7 @@ def test_a_sidecar_is_a_process_of_its_own_in_the_status(make_town: Maker) -> No
     assert lab["pricing_sidecar"].replica_urls[1] == f"http://127.0.0.1:{mesh['pricing-2']['admin']}"
     assert len({*lab["pricing"].pids, *lab["pricing_sidecar"].pids}) == 6
     assert "pricing-2 warning" in repr(lab.logs("pricing_sidecar"))
-    assert "pricing needs pricing_sidecar" in repr(lab.topology())
+    assert "pricing: ready, 3 replicas, your code; sidecar ready, 3 replicas, told by plane" in repr(lab.topology())
     assert "ready, 3 replicas  sidecar" in repr(lab.status())
 
 

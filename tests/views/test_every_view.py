@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab_services.errors import ServiceCrashed
+from lab_services.mesh.cost_facts import CostRound, MeshCosts, WayCosts
 from lab_services.mesh.facts import (
     ArrowFacts,
     CertificateFacts,
@@ -23,6 +24,7 @@ from lab_services.views import (
     ComparisonTable,
     ConsumerFacts,
     LogView,
+    MeshCostsView,
     MeshView,
     SagaSequence,
     SagaView,
@@ -63,6 +65,12 @@ def _mesh(text: str) -> MeshFacts:
     )
 
 
+def _costs(text: str) -> MeshCostsView:
+    rounds = (CostRound(1000, 1.0, 0.2, 0.1),)
+    ways = [WayCosts(name, at, 16.0 * at, (1.0, 2.0), (11.0,), rounds) for at, name in enumerate((text, text + "b"))]
+    return MeshCostsView(MeshCosts(tuple(ways)))
+
+
 # Each makes a view in which the text stands wherever text can stand.
 VIEWS: dict[str, Callable[[str], Any]] = {
     "status": lambda text: StatusView(text, (_service(text),)),
@@ -77,6 +85,9 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "mesh": lambda text: MeshView(text, _mesh(text)),
     "calls of a mesh": lambda text: MeshView(text, _mesh(text)).calls(),
     "certificates": lambda text: MeshView(text, _mesh(text)).certificates(),
+    "costs": _costs,
+    "numbers of costs": lambda text: _costs(text).numbers(),
+    "published costs": lambda text: _costs(text).published(),
     "logs": lambda text: LogView(text, [text, text.encode("utf-8", "surrogateescape")], dropped=3),
     "trace": lambda text: TraceView("r-1", [(text, f"{text} r-1", 1.0)]),
     "compare": lambda text: ComparisonTable(text, (text, "n"), [(text, 1), (text, None)]),

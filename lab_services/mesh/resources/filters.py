@@ -54,6 +54,8 @@ def rbac(allow: Mapping[str, Message], **fields: Any) -> Message:
 
 def policy(who: Sequence[Message], may: Sequence[Message]) -> Message:
     """Return Policy of RBAC: any of these principals may do any of these permissions."""
+    if isinstance(who, Mapping) or isinstance(may, Mapping):  # each of its keys would be one of them
+        raise TypeError("policy takes two lists: policy([caller(...)], [call_to(...)])")
     return {"principals": list(who), "permissions": list(may)}
 
 

@@ -31,20 +31,31 @@ def match(
 
 
 def route(
-    to: str | Mapping[str, int], *, when: Message | None = None, rest: Message | None = None, **do: Any
+    to: str | Mapping[str, int],
+    *,
+    by_hash: bool = False,
+    when: Message | None = None,
+    rest: Message | None = None,
+    **do: Any,
 ) -> Message:
     """Return Route to a cluster, or to several by weight: `route({"pricing_v1": 90, "pricing_v2": 10})`.
 
-    `when` is a RouteMatch (without it: every call), `do` are fields of RouteAction (timeout, retry_policy,
-    request_mirror_policies, hash_policy), `rest` are further fields of Route (typed_per_filter_config).
+    `by_hash` is for weights: see `weighted`. `when` is a RouteMatch (without it: every call), `do` are fields of
+    RouteAction (timeout, retry_policy, request_mirror_policies, hash_policy), `rest` are further fields of Route
+    (typed_per_filter_config).
     """
-    where: Message = {"cluster": to} if isinstance(to, str) else {"weighted_clusters": weighted(to)}
+    where: Message = {"cluster": to} if isinstance(to, str) else {"weighted_clusters": weighted(to, by_hash=by_hash)}
     return {"match": when or match(), "route": {**where, **do}, **(rest or {})}
 
 
-def weighted(shares: Mapping[str, int]) -> Message:
-    """Return WeightedCluster: each call goes to one of these clusters, as often as its weight among all says."""
-    return {"clusters": [{"name": name, "weight": weight} for name, weight in shares.items()]}
+def weighted(shares: Mapping[str, int], *, by_hash: bool = False) -> Message:
+    """Return WeightedCluster: each call goes to one of these clusters, as often as its weight among all says.
+
+    Which one is chance, for each call anew. With `by_hash` the route's hash_policy chooses: calls that are alike for it
+    go to the same cluster, as long as the weights stay, and only those for which it has no value are left to chance.
+    """
+    clusters = [{"name": name, "weight": weight} for name, weight in shares.items()]
+    return {"clusters": clusters, **({"use_hash_policy": True} if by_hash else {})}
 
 
 def mirror(cluster: str, share: float = 100) -> Message:
@@ -79,7 +90,11 @@ def retry_policy(retry_on: str, retries: int, *, per_try: str = "", other_host: 
 
 
 def hash_on_header(name: str) -> list[Message]:
-    """Return a RouteAction's hash_policy: calls with the same value of this header go to the same replica."""
+    """Return a RouteAction's hash_policy: calls with the same value of this header are alike.
+
+    A cluster with lb_policy RING_HASH or MAGLEV sends them to the same replica; weights with `by_hash`, to the same
+    cluster. Nothing else asks for it.
+    """
     return [{"header": {"header_name": name}}]
 
 

@@ -38,6 +38,8 @@ def upstream_tls(names: Sequence[str], *, grpc: bool = False, **fields: Any) -> 
 
 def _context(names: Sequence[str]) -> Message:
     """Return CommonTlsContext; both limits are said, because the maximum of a client is TLS 1.2 by default."""
+    if isinstance(names, str):  # each of its letters would be a name
+        raise TypeError(f"names is a list: [{names!r}]")
     wanted = [{"san_type": "URI", "matcher": exact(name)} for name in names]
     trust: Message = {
         "default_validation_context": {"match_typed_subject_alt_names": wanted} if wanted else {},
