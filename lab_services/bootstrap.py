@@ -33,6 +33,7 @@ USAGE = """\
 python3 -m lab_services open    set up and open JupyterLab at the first chapter; --no-browser prints the address
 python3 -m lab_services test    set up and run all tests
 python3 -m lab_services add durable    set up and add the engine that the last section of chapter 05 asks for
+python3 -m lab_services add ads    set up and add the messages that the last section of chapter 06 asks for
 After the set-up `.venv/bin/course` knows more: .venv/bin/course --help"""
 
 

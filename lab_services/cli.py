@@ -38,6 +38,7 @@ TERMINAL_WORDS = (
 )
 LabName = Annotated[str, typer.Argument(help="The lab, or the beginning of its name: 01")]
 TaskName = Annotated[str | None, typer.Argument(help="The task: 1.2 (default: the whole lab)")]
+EXTRAS = "The extra: ads (gRPC for the mesh of chapter 06), durable (an engine for sagas, for chapter 05)"
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 
 
@@ -98,7 +99,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel="The course")
-def add(extra: Annotated[str, typer.Argument(help="The extra: durable (an engine for sagas, for chapter 05)")]) -> None:
+def add(extra: Annotated[str, typer.Argument(help=EXTRAS)]) -> None:
     """Install packages that one section of a chapter asks for and the rest of the course does without."""
     from . import extras
 

@@ -50,7 +50,7 @@ def begun_ahead(request: pytest.FixtureRequest, no_leftovers: None) -> Iterator[
     items = request.session.items
     if len({item.path.parent for item in items}) > 1:
         for mark in (mark for item in items for mark in item.iter_markers("ahead")):
-            AHEAD.begin(*mark.args)
+            AHEAD.begin(*mark.args, **mark.kwargs)
     yield
     AHEAD.close()
 
@@ -96,8 +96,19 @@ def durable() -> None:
 
     Where it is missing, a test is skipped with the command that installs it; under COURSE_NO_SKIPS=1 it fails.
     """
+    need_extra("durable", "these tests run sagas on an engine")
+
+
+@pytest.fixture(scope="session")
+def ads() -> None:
+    """Stand for the extra `ads`, in the same way."""
+    need_extra("ads", "these tests run a control plane over gRPC")
+
+
+def need_extra(name: str, purpose: str) -> None:
+    """Return if an extra is installed; else skip (or fail) with the command that installs it."""
     try:
-        extras.require("durable", "these tests run sagas on an engine")
+        extras.require(name, purpose)
     except MissingProgram as error:
         if os.environ.get("COURSE_NO_SKIPS") == "1":
             pytest.fail(str(error), pytrace=False)

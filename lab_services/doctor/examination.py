@@ -18,6 +18,7 @@ LOOKS: tuple[Look, ...] = (
     programs.deno,
     programs.envoy,
     programs.durable,
+    programs.ads,
     machine.disk,
     machine.fork,
     machine.watching,

@@ -128,11 +128,21 @@ def envoy() -> Finding:
 
 def durable() -> Finding:
     """The extra for one section of chapter 05 is installed, or not: nothing else asks for it."""
-    lacking = extras.missing("durable")
-    if lacking:
-        detail = f"without {', '.join(lacking[:NAMED])} (optional, for a section of chapter 05)"
-        return Finding("extra durable", False, detail, "python3 -m lab_services add durable", required=False)
-    return replace(_server("temporal", "temporal"), name="extra durable", required=False)
+    found = _extra("durable", "chapter 05")
+    return replace(_server("temporal", "temporal"), name=found.name, required=False) if found.ok else found
+
+
+def ads() -> Finding:
+    """The extra for one section of chapter 06 is installed, or not: nothing else asks for it."""
+    return _extra("ads", "chapter 06")
+
+
+def _extra(name: str, chapter: str) -> Finding:
+    lacking = extras.missing(name)
+    if not lacking:
+        return Finding(f"extra {name}", True, ", ".join(extras.pins(name)), required=False)
+    detail = f"without {', '.join(lacking[:NAMED])} (optional, for a section of {chapter})"
+    return Finding(f"extra {name}", False, detail, f"python3 -m lab_services add {name}", required=False)
 
 
 def _pins_here() -> list[str]:

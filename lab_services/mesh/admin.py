@@ -12,11 +12,16 @@ import httpx
 
 from .complaint import without_copies
 from .facts import CertificateFacts
+from .subscriptions import KINDS
 
 ADMIN_SECONDS = 5.0
 _COUNTERS = r"^cluster\..*upstream_rq_|update_rejected$"
-_REFUSED = re.compile(r"REST config for /v3/discovery:(\w+) rejected: (.*?)(?=\n\[\d{4}-|\Z)", re.S)
+_REFUSED = re.compile(
+    r"(?:REST config for /v3/discovery:|gRPC config for type.googleapis.com/)(\S+) rejected: (.*?)(?=\n\[\d{4}-|\Z)",
+    re.S,
+)
 _SPARED = ("failed_outlier_check", "failed_active_health_check")
+_OF_MESSAGE = {message: kind for kind, message in KINDS.items()}  # as gRPC says a kind
 _KINDS = {"cluster_manager.cds": "clusters", "listener_manager.lds": "listeners"}
 
 
@@ -88,4 +93,4 @@ def _kind(name: str) -> str:
 
 def reasons_in(log: str) -> dict[str, str]:
     """Return the last reason, by kind, with which an Envoy has refused something, from its log."""
-    return {kind: without_copies(message) for kind, message in _REFUSED.findall(log)}
+    return {_OF_MESSAGE.get(kind, kind): without_copies(message) for kind, message in _REFUSED.findall(log)}

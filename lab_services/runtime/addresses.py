@@ -1,4 +1,4 @@
-"""Who gets whose address: directly, through the weather, with a login, or through the sidecar."""
+"""Who gets whose address: directly, through the weather, with a login, or through the sidecar; and whose packages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lab_services import extras
 from lab_services.runtime.edges import Edges
 from lab_services.runtime.logins import Logins
 from lab_services.runtime.service import Service
@@ -14,7 +15,7 @@ from lab_services.runtime.spec_types import ServiceSpec
 
 
 class Addresses:
-    """Writes the environment that tells a service where the others are."""
+    """Writes the environment that tells a service where the others are, and where the packages of its extra."""
 
     def __init__(
         self, services: Mapping[str, Service], edges: Edges | None, logins: Logins, mesh: Mesh, folder: Path
@@ -26,7 +27,11 @@ class Addresses:
         self._folder = folder  # for the files that list replicas
 
     def env(self, spec: ServiceSpec, number: int) -> dict[str, str]:
-        """Return the variables for replica `number` of a service."""
+        """Return the variables for replica `number` of a service.
+
+        Raises:
+            MissingProgram: the extra that it imports is not installed.
+        """
         meshed = [] if spec.is_envoy else self._mesh.reached(spec)
         found: dict[str, str] = {}
         outside = False
@@ -47,7 +52,7 @@ class Addresses:
             else:
                 found[f"{prefix}_URL"] = proxied or target.url
                 outside = True
-        return found | self._mesh.env(spec, number, outside)
+        return found | self._mesh.env(spec, number, outside) | packages(spec)
 
     def proxied(self) -> list[tuple[str, str, str, str]]:
         """Return the connections that can have weather: caller, target, address of the target, http or grpc.
@@ -73,6 +78,19 @@ class Addresses:
         path = self._folder / f"{target.name}.replicas.for_{caller}.json"
         path.write_text(json.dumps([proxied]))
         return path
+
+
+def packages(spec: ServiceSpec) -> dict[str, str]:
+    """Return the variable that leads to the packages of a service's extra, if that is kept apart.
+
+    Raises:
+        MissingProgram: the extra is not installed.
+    """
+    if not spec.extra:
+        return {}
+    extras.require(spec.extra, f"{spec.name} imports its packages")
+    apart = extras.folder(spec.extra)
+    return {"PYTHONPATH": str(apart)} if apart else {}
 
 
 def reached(spec: ServiceSpec) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from lab_services.runtime.spec_types import ServiceSpec, sidecar_name
 DRAIN_SECONDS = 0.5  # from "draining" in the file until the application leaves: the plane and the Envoys take notice
 SPREAD_SECONDS = 0.4  # from a change of the file until every Envoy obeys: its pause (REFRESH, twice at most), the plane
 ENVOY_SECONDS = 10.0  # until an Envoy is ready: mostly 0.1, and 6 with a control plane that answers nothing of use
-REFUSED = re.compile(r"REST config for \S*:(\w+) rejected: (.+)")  # Envoy's log: which kind of resources, and why
+REFUSED = re.compile(r"(?:REST|gRPC) config for \S*[:.](\w+) rejected: (.+)")  # Envoy's log: what kind, and why
 
 
 class Mesh:
@@ -109,7 +109,7 @@ class Mesh:
     def program(
         self, spec: ServiceSpec, replica: Replica, env: Mapping[str, str], plane: str, log: LogTail, seconds: float
     ) -> Program:
-        """Run the Envoy of one node; `plane` is the host:port of its control plane.
+        """Run the Envoy of one node; `plane` is the host:port of its control plane, asked in what that speaks.
 
         Raises:
             MissingProgram: Envoy is not installed.
@@ -120,7 +120,8 @@ class Mesh:
         node = self.node(spec.target if spec.kind == "sidecar" else spec.name, replica.number)
         folder = self._data / spec.name
         folder.mkdir(parents=True, exist_ok=True)
-        bootstrap = envoy.mesh_bootstrap(node.name, node.spec.name, spec.labels, node.admin.number, plane)
+        ask = envoy.ask_over_grpc if self._specs[spec.plane].speaks == "grpc" else envoy.ask_over_rest
+        bootstrap = envoy.mesh_bootstrap(node.name, node.spec.name, spec.labels, node.admin.number, ask(plane))
         argv = envoy.mesh_command(self._envoy, folder / f"{node.name}.json", node.name, bootstrap)
         ready = partial(self._envoy_ready, node, log, len(_refusals(log, node)))
         return Program({"argv": argv}, env, folder, max(seconds, ENVOY_SECONDS), ready=ready)

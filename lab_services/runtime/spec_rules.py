@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
+from lab_services.runtime.spec_launch import read_launch
 from lab_services.runtime.spec_protocol import read_protocol
 from lab_services.runtime.spec_server import read_config, refuse_odd_server
 from lab_services.runtime.spec_sidecar import read_labels, refuse_odd_sidecars
@@ -19,7 +20,7 @@ BIKESHARE = PACKAGE / "bikeshare"
 SERVERS = PACKAGE / "servers"
 MOST_REPLICAS = 16
 SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks", "config",
-                "sidecar", "labels")  # fmt: skip
+                "sidecar", "labels", "extra")  # fmt: skip
 TASK_KEYS = ("id", "title", "shape", "files", "checks", "red", "hints", "hints_for")
 OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT")  # set by the runtime for every service
 
@@ -89,18 +90,16 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     kind = _kind(name, table)
     target = table.text(kind)
     {"run": _require_learners, "use": _require_finished, "server": _require_server}[kind](target, table, folder)
-    launch = table.text("launch", "warm")
-    if launch not in ("warm", "cold"):
-        raise table.refuse(f"'launch' of {table.name} is {launch!r}", next_step='write "warm" or "cold"')
     replicas = table.whole("replicas", 1, MOST_REPLICAS, default=1)
     needs, calls = table.texts("needs"), table.texts("calls")
     typescript = target.endswith(".ts") or (kind == "use" and not (BIKESHARE / f"{target}.py").exists())
+    launch, extra = read_launch(table, name, kind, typescript)
     speaks = read_protocol(table, name, kind, target, typescript)
     env, config = _environment(table.table("env")), read_config(table, name, kind, folder, _configuration)
     refuse_odd_server(table, kind, target, replicas, env)
     sidecar = table.text("sidecar") if "sidecar" in table.entries else ""
     labels = read_labels(table.table("labels"))
-    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config, sidecar, labels)
+    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config, sidecar, labels, extra)
 
 
 def _configuration(file: str, table: Table, folder: Path) -> str:

@@ -20,6 +20,7 @@ class ServiceSpec:
     `kind` says whose program `target` names: run (the learner's "rides:app" or "pricing.ts"), use (a finished
     one of the bikeshare) or server (a third-party one). `needs` are ready before it starts; `calls` need not be.
     `speaks` is http, grpc or tcp (a protocol of its own). `config` is a file of the lab that a server reads.
+    `extra` names the extra of the course whose packages it imports.
     `sidecar` is the control plane of the Envoy beside each replica, `labels` are told to that plane and that Envoy.
     Such an Envoy has a spec too, of the kind sidecar; no lab.toml writes it, and `target` names its application.
     """
@@ -36,6 +37,7 @@ class ServiceSpec:
     config: str = ""
     sidecar: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    extra: str = ""
 
     @property
     def plane(self) -> str:

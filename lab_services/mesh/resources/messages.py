@@ -56,6 +56,18 @@ def from_plane() -> Message:
     return {"resource_api_version": "V3", "api_config_source": source}
 
 
+def over_ads(message: Any) -> Any:
+    """Return the message with every from_plane() in it replaced: what it names then comes on its own stream."""
+    if isinstance(message, list | tuple):
+        return [over_ads(one) for one in message]
+    if not isinstance(message, dict):
+        return message
+    source = message.get("api_config_source")
+    if isinstance(source, dict) and source.get("cluster_names") == [PLANE_CLUSTER]:
+        message = {name: value for name, value in message.items() if name != "api_config_source"} | {"ads": {}}
+    return {name: over_ads(value) for name, value in message.items()}
+
+
 def percent(share: float) -> Message:
     """Return envoy.type.v3.FractionalPercent: `share` of a hundred, to a ten-thousandth (12.5 is every eighth)."""
     return {"numerator": round(share * 10_000), "denominator": "MILLION"}
