@@ -26,7 +26,7 @@ AT = {"wallet": "wallet", "stations": "docks", "locks": "docks", "rides": "rides
 NEEDS = {"stations.cancel": {"locks.unlock": "refuse"}, "wallet.release": {"stations.reserve": "refuse"}}
 HEARERS = {"COMMANDS": ("wallet", "docks", "rides"), "REPLIES": ("starts",)}
 STEP_SECONDS, LONG_SECONDS = 0.3, 60.0  # a step that is silent soon, and a patience that does not end within a check
-SEEN_SECONDS, STILL_SECONDS = 8.0, 2.5  # in which something happens; after which nothing will
+SEEN_SECONDS, STILL_SECONDS = 6.5, 2.5  # in which something happens; after which nothing will
 CENTS, DEPOSIT = 500, 100_000
 MOVES, ORCHESTRATOR, HOLDS = "starts_moves.py: next_state", "starts_orchestrator.py: take, enter", "starts_holds.py"
 web = httpx.Client(timeout=4, trust_env=False)
