@@ -40,7 +40,7 @@ What you write it with; each returns a dictionary, and Envoy gets it as it is (p
 * `route(..., request_mirror_policies=[mirror("pricing_v1")])` sends a copy of each call that it takes to this cluster.
 
 To try it: open_lab("06_mesh", shape="routes"). Save the file, and Envoy obeys at once. What it refuses you read in its
-own words, with the line that is meant, in lab.start() and lab.status(); it goes on with what it had.
+own words, with the line that is meant, in lab.start(), or while it runs in lab.logs("plane"). It keeps what it had.
 """
 
 from lab_services.mesh.resources import hash_on_header, match, mirror, retry_policy, route
