@@ -10,30 +10,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .cost_facts import CostRound, MeshCosts, WayCosts
-from .registry import read
+from .of_lab import Running, workloads_of
 
 RUN_SECONDS = 120
 ROUNDS = 7
 PROGRAM = "lab_services.mesh.cost_times"
-
-
-class Handle(Protocol):
-    """A service of a running lab."""
-
-    url: str
-    data: Path
-    pids: tuple[int, ...]
-
-
-class Running(Protocol):
-    """A running lab."""
-
-    def __getitem__(self, name: str) -> Handle:
-        """Return a service."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +49,7 @@ def _way(lab: Running, name: str, callee: str, caller: str = "", sidecars: Seque
     """
     port, target = int(lab[callee].url.rpartition(":")[2]), ""
     if caller:
-        outbound = {one.service: one.outbound for one in read(lab["plane"].data / "mesh.json")}
+        outbound = {one.service: one.outbound for one in workloads_of(lab)}
         port, target = outbound[caller], f"http://{callee}"
     pids = [pid for service in sidecars for pid in lab[f"{service}_sidecar"].pids]
     return Way(name, port, target, callee, lab[callee].pids[0], tuple(pids))

@@ -18,6 +18,8 @@ class Handle(Protocol):
     url: str
     state: str
     data: Path
+    pids: tuple[int, ...]
+    replica_urls: tuple[str, ...]
 
 
 class Running(Protocol):
@@ -28,6 +30,9 @@ class Running(Protocol):
 
     def logs(self, name: str, lines: int = 20) -> Any:
         """Return the last lines of a service's log."""
+
+    def trace(self, id: str) -> Any:
+        """Return every line that carries an id, of whatever service."""
 
 
 def workloads_of(lab: Running, plane: str = "plane") -> tuple[Workload, ...]:

@@ -7,40 +7,16 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
-from .registry import Workload, read
+from .of_lab import Running, workloads_of
 from .statistics import read_mesh
 
 SECONDS, LOOK_SECONDS = 10.0, 0.05
 FAULTS = {"abort": "x-envoy-fault-abort-request", "delay": "x-envoy-fault-delay-request"}
 Seen = TypeVar("Seen")
-
-
-class Handle(Protocol):
-    """A service of a running lab."""
-
-    url: str
-    replica_urls: tuple[str, ...]
-    data: Any
-
-
-class Lines(Protocol):
-    """What a lab has found of an id in all logs."""
-
-    lines: Any
-
-
-class Running(Protocol):
-    """A running lab."""
-
-    def __getitem__(self, name: str) -> Handle:
-        """Return a service."""
-
-    def trace(self, id: str) -> Lines:
-        """Return every line that carries an id."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +63,9 @@ class Show:
         _until(lambda: self._spared(replica) == ill)
 
     def _spared(self, replica: int) -> bool:
-        arrows = read_mesh(self._workloads()).arrows
+        arrows = read_mesh(workloads_of(self._lab)).arrows
         hosts = [host for one in arrows if (one.caller, one.cluster) == ("rides", "CHECKED") for host in one.hosts]
         return any(host.spared for host in hosts if host.replica == replica)
-
-    def _workloads(self) -> tuple[Workload, ...]:
-        return read(self._lab["plane"].data / "mesh.json")
 
     def log(self, lines: int) -> list[dict[str, Any]]:
         """Return the lines that sidecars have written of the last question, each with its `sidecar`, once so many came.

@@ -9,9 +9,7 @@ import pytest
 
 from lab_services.bikeshare.call_costs import CallCosts, call_costs
 from lab_services.bikeshare.interfaces import PROTOS, generated
-from lab_services.lab import Lab
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import snapshot
+from tests.running_labs import running_lab
 
 WAYS = ["JSON, httpx", "JSON, aiohttp", "gRPC", "gRPC, one stream"]
 
@@ -19,14 +17,8 @@ WAYS = ["JSON, httpx", "JSON, aiohttp", "gRPC", "gRPC, one stream"]
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CallCosts]:
     """Measure once, in one short turn."""
-    spec = load_spec("03_rpc", Path(__file__).parents[2])
-    folder = snapshot(spec, tmp_path_factory.mktemp("lab"), spec.folder)
-    lab = Lab(spec, folder, tmp_path_factory.mktemp("scratch"), shape="compare")
-    try:
-        lab.start()
-        yield call_costs(folder, lab["parts_http"], lab["parts_grpc"], turns=1)
-    finally:
-        lab.close()
+    with running_lab("03_rpc", tmp_path_factory.mktemp("costs"), shape="compare") as lab:
+        yield call_costs(lab.folder, lab["parts_http"], lab["parts_grpc"], turns=1)
 
 
 def test_every_way_is_measured(costs: CallCosts) -> None:

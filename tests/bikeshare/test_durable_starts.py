@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +15,9 @@ import httpx
 import pytest
 
 from lab_services.lab import Lab
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import open_workspace
+from lab_services.runtime.spec_types import LabSpec
 from tests.bikeshare.town import NO_TLS, check_problem, eventually
+from tests.running_labs import running_lab
 
 pytestmark = pytest.mark.usefixtures("durable")
 SECONDS = 60.0  # a start takes a tenth of a second, a worker that died 3 more, an engine 5, on a quiet machine
@@ -28,20 +29,16 @@ CLIENT = httpx.Client(timeout=SECONDS, trust_env=False, verify=NO_TLS)
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, durable: None) -> Iterator[Lab]:
     """Run the shape of the chapter's last section; a start is old after a second."""
-    folder = tmp_path_factory.mktemp("durable")
-    with pytest.MonkeyPatch.context() as settings:
-        settings.setenv("COURSE_WORK", str(folder / "work"))
-        spec = load_spec("05_events")
+
+    def soon_old(spec: LabSpec) -> LabSpec:
         services = dict(spec.shapes["durable"])
         services["starts"] = replace(services["starts"], env=MappingProxyType({"STUCK_SECONDS": "1"}))
-        spec = replace(spec, shapes=MappingProxyType({"durable": MappingProxyType(services)}))
-        lab = Lab(spec, open_workspace(spec).folder, folder / "run", shape="durable", ready_seconds=SECONDS)
-        try:
-            lab.start()
-            yield lab
-        finally:
-            lab.close()
-            CLIENT.close()
+        return replace(spec, shapes=MappingProxyType({"durable": MappingProxyType(services)}))
+
+    folder = tmp_path_factory.mktemp("durable")
+    run = running_lab("05_events", folder, change=soon_old, shape="durable", ready_seconds=SECONDS)
+    with closing(CLIENT), run as lab:
+        yield lab
     logs = [file for file in (folder / "run").rglob("*.log") if not file.name.startswith("engine")]
     told = [line for file in logs for line in file.read_text().splitlines()]
     assert logs and not [line for line in told if re.search(r"Traceback|\bada\b|\bpoor\b", line)]

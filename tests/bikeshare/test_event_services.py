@@ -22,11 +22,11 @@ from lab_services.bikeshare.start_riders import StartReport, send_starters
 from lab_services.broker import until_quiet
 from lab_services.checks.broker_probes import Spy, spying
 from lab_services.lab import Lab
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import open_workspace
+from lab_services.runtime.spec_types import LabSpec
 from tests.bikeshare.broker_users import may_hear, may_say
 from tests.bikeshare.test_bad_input import BAD_CENTS, BAD_IDS
 from tests.bikeshare.town import NO_TLS, check_problem, eventually, together
+from tests.running_labs import running_lab
 
 SECONDS = 60.0
 QUICK = {"STEP_SECONDS": "1", "AGAIN_SECONDS": "1.2", "ACK_SECONDS": "0.5", "STUCK_SECONDS": "0.6", "SLOW_SECONDS": "2"}
@@ -37,22 +37,17 @@ KILLED = ("starts", "wallet", "stations", "locks", "rides", "relay", "citymap", 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run the lab's own system, with less patience than the learner's."""
-    folder = tmp_path_factory.mktemp("events")
-    with pytest.MonkeyPatch.context() as settings:
-        settings.setenv("COURSE_WORK", str(folder / "work"))
-        spec = load_spec("05_events")
-        quick = {
+
+    def quick(spec: LabSpec) -> LabSpec:
+        services = {
             name: each if each.kind == "server" else replace(each, env=MappingProxyType({**each.env, **QUICK}))
             for name, each in spec.services.items()
         }
-        spec = replace(spec, services=MappingProxyType(quick))
-        lab = Lab(spec, open_workspace(spec).folder, folder / "run")
-        try:
-            lab.start()
-            yield lab
-        finally:
-            lab.close()
-            CLIENT.close()
+        return replace(spec, services=MappingProxyType(services))
+
+    folder = tmp_path_factory.mktemp("events")
+    with closing(CLIENT), running_lab("05_events", folder, change=quick) as lab:
+        yield lab
     logs = [file for file in (folder / "run").rglob("*.log") if not file.name.startswith("broker")]
     told = [line for file in logs for line in file.read_text().splitlines()]
     assert logs and not [line for line in told if re.search(r"Traceback|\bada\b|zoe", line)]

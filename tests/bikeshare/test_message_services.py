@@ -25,11 +25,11 @@ from lab_services.bikeshare.messages import MOST_BYTES, new_event, written
 from lab_services.bikeshare.streams import token
 from lab_services.checks.broker_probes import Heard, Spy, spying
 from lab_services.lab import Lab
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import open_workspace
+from lab_services.runtime.spec_types import LabSpec
 from tests.bikeshare.broker_users import may_hear, may_say, request
 from tests.bikeshare.test_bad_input import BAD_CENTS, BAD_IDS
 from tests.bikeshare.town import NO_TLS, check_problem, eventually, together
+from tests.running_labs import running_lab
 
 SECONDS = 15.0
 QUICK = {
@@ -43,19 +43,14 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run the lab's own system, with less patience and slower payments than the learner's."""
+
+    def quick(spec: LabSpec) -> LabSpec:
+        services = {name: replace(spec.services[name], env=MappingProxyType(env)) for name, env in QUICK.items()}
+        return replace(spec, services=MappingProxyType({**spec.services, **services}))
+
     folder = tmp_path_factory.mktemp("messaging")
-    with pytest.MonkeyPatch.context() as settings:
-        settings.setenv("COURSE_WORK", str(folder / "work"))
-        spec = load_spec("04_messaging")
-        quick = {name: replace(spec.services[name], env=MappingProxyType(env)) for name, env in QUICK.items()}
-        spec = replace(spec, services=MappingProxyType({**spec.services, **quick}))
-        lab = Lab(spec, open_workspace(spec).folder, folder / "run")
-        try:
-            lab.start()
-            yield lab
-        finally:
-            lab.close()
-            CLIENT.close()
+    with closing(CLIENT), running_lab("04_messaging", folder, change=quick) as lab:
+        yield lab
     logs = [file for name in QUICK for file in (folder / "run").rglob(f"{name}*.log")]
     told = [line for file in logs for line in file.read_text().splitlines()]
     assert told and not [line for line in told if re.search(r"Traceback|\bada\b|zoe", line)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -13,11 +14,10 @@ import pytest
 
 from lab_services.errors import LabError, MissingProgram
 from lab_services.lab import Lab
-from lab_services.mesh.registry import read
-from lab_services.mesh.statistics import read_mesh
+from lab_services.mesh.of_lab import mesh_of, workloads_of
 from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import open_workspace
 from tests.bikeshare.town import NO_TLS, eventually
+from tests.running_labs import running_lab
 
 SECONDS = 60.0
 TWICE = ("TWICE = ()", 'TWICE = ("pricing",)')
@@ -31,16 +31,8 @@ Save = Callable[..., None]
 def lab(tmp_path_factory: pytest.TempPathFactory, ads: None) -> Iterator[Lab]:
     """Run the shape `ads`; its Envoys are two of pricing and one that calls them."""
     folder = tmp_path_factory.mktemp("ads")
-    with pytest.MonkeyPatch.context() as settings:
-        settings.setenv("COURSE_WORK", str(folder / "work"))
-        spec = load_spec("06_mesh")
-        lab = Lab(spec, open_workspace(spec).folder, folder / "run", shape="ads", ready_seconds=SECONDS)
-        try:
-            lab.start()
-            yield lab
-        finally:
-            lab.close()
-            CLIENT.close()
+    with closing(CLIENT), running_lab("06_mesh", folder, shape="ads", ready_seconds=SECONDS) as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -98,7 +90,7 @@ def test_the_configuration_comes_on_one_stream_and_each_part_is_confirmed(lab: L
         assert kinds.index("clusters") < kinds.index("listeners") < kinds.index("routes")
     assert {word for _, word, _ in told(lab)} == {"ACK"}
     [plane] = lab["plane"].pids
-    admin = read(lab["plane"].data / "mesh.json")[0].admin
+    admin = workloads_of(lab)[0].admin
     config = CLIENT.get(f"http://127.0.0.1:{admin}/config_dump").json()["configs"][0]["bootstrap"]
     assert config["dynamic_resources"]["ads_config"]["api_type"] == "GRPC"
     ours = [one for one in psutil.Process(plane).net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
@@ -124,9 +116,7 @@ def test_a_wrong_configuration_is_refused_in_envoys_words_and_the_old_one_kept(l
     eventually(lambda: ("gateway-1", "NACK", "routes") in told(lab, begun), within=SECONDS)
     line = next(line for line in log(lab, "plane").splitlines() if " NACK " in line)
     assert line.endswith(f": {REFUSED}") and works(lab)
-    facts = read_mesh(
-        read(lab["plane"].data / "mesh.json"), log_of=lambda node: log(lab, f"{node.rpartition('-')[0]}_sidecar")
-    )
+    facts = mesh_of(lab)
     assert [(one.node, one.kind) for one in facts.refusals] == [("gateway-1", "routes")]
     assert REFUSED in facts.refusals[0].message
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,9 +14,8 @@ import pytest
 from lab_services.lab import Lab
 from lab_services.mesh import cost_times, costs
 from lab_services.mesh.cost_facts import MeshCosts
-from lab_services.mesh.registry import read
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import snapshot
+from lab_services.mesh.of_lab import workloads_of
+from tests.running_labs import running_lab
 
 ROUNDS = 2
 WAYS = {"no sidecar": 0, "the callee's sidecar": 1, "both sidecars": 2, "both, mutual TLS": 2}
@@ -26,14 +24,8 @@ WAYS = {"no sidecar": 0, "the callee's sidecar": 1, "both sidecars": 2, "both, m
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run the shape."""
-    spec = load_spec("06_mesh", Path(__file__).parents[2])
-    folder = snapshot(spec, tmp_path_factory.mktemp("lab"), spec.folder)
-    lab = Lab(spec, folder, tmp_path_factory.mktemp("scratch"), shape="costs")
-    try:
-        lab.start()
+    with running_lab("06_mesh", tmp_path_factory.mktemp("costs"), shape="costs") as lab:
         yield lab
-    finally:
-        lab.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +62,7 @@ def test_a_longer_way_takes_longer(measured: MeshCosts) -> None:
 
 def test_the_calls_have_gone_the_way_that_they_are_counted_for(lab: Lab, measured: MeshCosts) -> None:
     """As the Envoys themselves count: the caller's has passed on what the callee's then got; TLS is TLS."""
-    admin = {one.service: one.admin for one in read(lab["plane"].data / "mesh.json")}
+    admin = {one.service: one.admin for one in workloads_of(lab)}
 
     def counted(service: str, counter: str) -> int:
         page = httpx.get(f"http://127.0.0.1:{admin[service]}/stats?format=json&filter=^{counter}$", trust_env=False)

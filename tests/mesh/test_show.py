@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from lab_services.lab import Lab
 from lab_services.mesh.chance import binomial_bounds
 from lab_services.mesh.show import Answer, Show
-from lab_services.runtime.spec import load_spec
-from lab_services.runtime.workspace import snapshot
+from tests.running_labs import running_lab
 
 CALLS = 120
 
@@ -21,14 +19,8 @@ CALLS = 120
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run the shape."""
-    spec = load_spec("06_mesh", Path(__file__).parents[2])
-    folder = snapshot(spec, tmp_path_factory.mktemp("lab"), spec.folder)
-    lab = Lab(spec, folder, tmp_path_factory.mktemp("scratch"), shape="show")
-    try:
-        lab.start()
+    with running_lab("06_mesh", tmp_path_factory.mktemp("show"), shape="show") as lab:
         yield lab
-    finally:
-        lab.close()
 
 
 @pytest.fixture(scope="module")
