@@ -1,8 +1,7 @@
 """What takes minutes and leaves much of the machine alone begins with the first test and goes on beside the others.
 
-A test asks `AHEAD.result` for it. When it has not been begun, because few tests were asked for, it is done then. Jobs
-`behind` the others come when those are done; `AHEAD.take_back` forgets what is left of them when the time has come to
-do several at once.
+A test asks `AHEAD.result` for it. When it has not been begun, because few tests were asked for, it is done then.
+`AHEAD.take_back` forgets those jobs of a kind whose turn has not come, when more of them can be done at once.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_spawn = multiprocessing.get_context("spawn")
+WORKERS = 2  # beside the tests themselves; each of the three waits more than it works
 
 
 def done_here(job: Callable[..., T], *args: Any) -> Future[T]:
@@ -28,36 +26,18 @@ def done_here(job: Callable[..., T], *args: Any) -> Future[T]:
 
 
 class Ahead:
-    """Jobs that a process of their own does, one after the other, in the order in which they were begun.
+    """Jobs that processes of their own do, in the order in which they were begun."""
 
-    Those behind them are done by a second process, which begins when the first has done all that was begun.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, workers: int = WORKERS) -> None:
+        self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
-        self._behind: ProcessPoolExecutor | None = None
-        self._gate: Event | None = None  # open when only jobs behind the others are left
         self._jobs: dict[Hashable, Future[Any]] = {}
-        self._before: set[Future[Any]] = set()
 
-    def begin(self, job: Callable[..., Any], *args: Hashable, behind: bool = False) -> None:
+    def begin(self, job: Callable[..., Any], *args: Hashable) -> None:
         """Begin a job, unless it has been; it is a function of a module, with arguments that can be pickled."""
-        if (job, args) in self._jobs:
-            return
-        if behind:
-            self._gate = self._gate or _spawn.Event()
-            self._behind = self._behind or ProcessPoolExecutor(1, _spawn, _wait_at, [self._gate])
-            self._jobs[job, args] = self._behind.submit(job, *args)
-            self._open()
-        else:
-            self._pool = self._pool or ProcessPoolExecutor(1, _spawn)
-            self._jobs[job, args] = done = self._pool.submit(job, *args)
-            self._before.add(done)
-            done.add_done_callback(self._open)
-
-    def _open(self, _: object = None) -> None:
-        if self._gate is not None and all(done.done() for done in tuple(self._before)):
-            self._gate.set()
+        if (job, args) not in self._jobs:
+            self._pool = self._pool or ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"))
+            self._jobs[job, args] = self._pool.submit(job, *args)
 
     def result(self, job: Callable[..., T], *args: Hashable) -> T:
         """Return what a job returns, or raise what it raises; each job is done once."""
@@ -82,13 +62,6 @@ class Ahead:
         """Begin no more; return when what is being done has ended."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        if self._gate is not None and self._behind is not None:
-            self._gate.set()
-            self._behind.shutdown(cancel_futures=True)
-
-
-def _wait_at(gate: Event) -> None:
-    gate.wait()
 
 
 AHEAD = Ahead()

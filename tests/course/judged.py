@@ -1,6 +1,6 @@
 """Judge what the course carries, each thing once in a test run: starters, solutions, wrong answers, spared designs.
 
-It is much. One process judges beside the other tests as soon as it may (`judge_early`, see `tests/ahead.py`); when only
+It is much. Judging begins beside the other tests as soon as it may (`judge_early`, see `tests/ahead.py`); when only
 judgements are left, `judge_ahead` has JUDGES of them going on at once. The tests take the results in their order. A
 solution is judged as a learner's files are, all else in processes that stay warm (`warm.py`). What comes out other than
 it should is judged once more, as a learner's files are and with nothing beside it, and that verdict counts.

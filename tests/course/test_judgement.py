@@ -42,7 +42,7 @@ def each(of: Sequence[tuple[str, Variant]]) -> pytest.MarkDecorator:
     """Run a test for each of these; as many as there is time for are judged beside the tests of other folders."""
     name = lambda value: value if isinstance(value, str) else value.id  # noqa: E731
     begin = pytest.mark.ahead.with_args
-    params = [pytest.param(lab, variant, marks=begin(judge_early, lab, variant, behind=True)) for lab, variant in of]
+    params = [pytest.param(lab, variant, marks=begin(judge_early, lab, variant)) for lab, variant in of]
     return pytest.mark.parametrize(("lab", "variant"), params, ids=name)
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from tests.ahead import Ahead
 
-START_SECONDS = 1.0  # so that a process could have come too early
 MOST_SECONDS = 60.0  # until a process has started on a busy machine
 
 
@@ -62,8 +61,9 @@ def test_a_job_that_fails_here_fails_whoever_asks(ahead: Ahead, tmp_path: Path) 
     ahead.wait()
 
 
-def test_what_is_taken_back_is_begun_no_more(ahead: Ahead, tmp_path: Path) -> None:
+def test_what_is_taken_back_is_begun_no_more(tmp_path: Path) -> None:
     """Of one kind of job, those whose turn has not come are forgotten; the others are done, each once."""
+    ahead = Ahead(workers=1)
     files = [str(tmp_path / name) for name in "abcd"]
     ahead.begin(wait_for, str(tmp_path / "go"))
     for file in files:
@@ -78,38 +78,36 @@ def test_what_is_taken_back_is_begun_no_more(ahead: Ahead, tmp_path: Path) -> No
     assert [Path(file).exists() for file in files] == kept
     assert ahead.result(leave_a_line, files[3]) == os.getpid(), "taken back, it is done where it is asked for"
     assert ahead.result(os.path.basename, "last") == "last"
+    ahead.close()
 
 
-def test_jobs_behind_come_when_the_others_are_done(ahead: Ahead, tmp_path: Path) -> None:
-    """Another process does them, and not before the last of the others is over."""
-    ahead.begin(wait_for, str(tmp_path / "go"))
-    ahead.begin(leave_a_line, str(tmp_path / "before"))
-    ahead.begin(leave_a_line, str(tmp_path / "behind"), behind=True)
-    time.sleep(START_SECONDS)
-    (tmp_path / "go").touch()
-    assert len({ahead.result(leave_a_line, str(tmp_path / name)) for name in ("before", "behind")}) == 2
-    before, behind = ((tmp_path / name).stat().st_mtime_ns for name in ("before", "behind"))
-    assert before <= behind
+def meet(mine: str, other: str) -> None:
+    """Return when somebody else has come to the same place."""
+    Path(mine).touch()
+    wait_for(other)
 
 
-def test_where_nothing_is_before_them_they_come_at_once(ahead: Ahead, tmp_path: Path) -> None:
-    """Jobs behind others need none."""
-    ahead.begin(leave_a_line, str(tmp_path / "lines"), behind=True)
-    assert ahead.result(leave_a_line, str(tmp_path / "lines")) != os.getpid()
+def test_two_are_done_at_once(ahead: Ahead, tmp_path: Path) -> None:
+    """Of two jobs that wait for each other, both come to their end."""
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    ahead.begin(meet, one, other)
+    ahead.begin(meet, other, one)
+    ahead.wait()
+    assert ahead.result(meet, one, other) is None and ahead.result(meet, other, one) is None
 
 
-def test_who_waits_behind_can_leave(ahead: Ahead, tmp_path: Path) -> None:
-    """Closed while the others are being done, both processes end."""
-    children = set(multiprocessing.active_children())
-    ahead.begin(wait_for, str(tmp_path / "go"))
+def test_who_has_begun_something_can_leave(tmp_path: Path) -> None:
+    """Closed while a job is being done, the processes end with it, and what is behind it is not begun."""
+    children, jobs = set(multiprocessing.active_children()), Ahead(workers=1)
+    jobs.begin(wait_for, str(tmp_path / "go"))
     for number in range(4):
-        ahead.begin(os.path.basename, str(number), behind=True)
-    time.sleep(START_SECONDS)
+        jobs.begin(leave_a_line, str(tmp_path / str(number)))
     with ThreadPoolExecutor(1) as closing:
-        closed = closing.submit(ahead.close)
+        closed = closing.submit(jobs.close)
         (tmp_path / "go").touch()
         closed.result(MOST_SECONDS)
     assert set(multiprocessing.active_children()) <= children
+    assert not (tmp_path / "3").exists()
 
 
 def test_a_job_that_fails_fails_whoever_asks(ahead: Ahead, tmp_path: Path) -> None:
