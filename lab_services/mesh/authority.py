@@ -20,8 +20,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .resources.messages import Message
 from .resources.security import identity_secret, trust_secret
+from .spiffe import TRUST_DOMAIN
+from .spiffe import spiffe_name as spiffe_name
 
-TRUST_DOMAIN = "bikeshare.example"
 CERTIFICATE_SECONDS = 3600.0
 AUTHORITY_DAYS = 30
 BACKDATED_SECONDS = 60.0  # clocks differ: a certificate is valid a little before it was issued
@@ -39,11 +40,6 @@ class Certificate:
     def secret(self) -> Message:
         """Return it as the Secret with which an Envoy proves who it is."""
         return identity_secret(self.certificate, self.private_key)
-
-
-def spiffe_name(service: str) -> str:
-    """Return the SPIFFE ID of a service: spiffe://bikeshare.example/pricing."""
-    return f"spiffe://{TRUST_DOMAIN}/{service}"
 
 
 class Authority:

@@ -7,7 +7,6 @@ A learner's plane changes what it returns, or writes such functions itself.
 
 from __future__ import annotations
 
-from .authority import spiffe_name
 from .registry import Workload, of_service
 from .resources import (
     OUTBOUND,
@@ -28,6 +27,7 @@ from .resources import (
     upstream_tls,
     virtual_host,
 )
+from .spiffe import spiffe_name
 
 
 def sidecar(node: Workload, workloads: tuple[Workload, ...], *, secure: bool = False) -> Resources:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from ..mesh.cost_facts import MeshCosts, WayCosts
+from ..measuring import Costs, WayCosts
 from .chart import INK, PAPER, Chart, paper, quiet_drawing
 from .charts import LINES
 from .compare import ComparisonTable, three_digits
 from .plain_text import visible
+from .way_bars import draw_memory, draw_ratios, finish
 
 NAME_CHARACTERS = 40
+WAITING = "p50, callee waits 10 ms"
 RATIOS = "The same call, each way in the same run: times as much as without a sidecar"
 # One sidecar at 1,000 calls a second of 1 kB, two worker threads: 0.20 processors and 60 MB.
 SIDECAR_US, SIDECAR_MB = 200.0, 60.0
@@ -30,7 +32,7 @@ class MeshCostsView:
     sidecars that count and report more: they say whether ours are of the same order, no more.
     """
 
-    costs: MeshCosts
+    costs: Costs
 
     def __repr__(self) -> str:
         return repr(self._ratios())
@@ -42,7 +44,7 @@ class MeshCostsView:
         columns = {
             "p50": self.costs.latency(50),
             "p99": self.costs.latency(99),
-            "p50, callee waits 10 ms": self.costs.waiting(),
+            WAITING: self.costs.waiting(),
             "calls/s": self.costs.rate(),
             "processor time": self.costs.processor(),
         }
@@ -69,12 +71,12 @@ class MeshCostsView:
 
     def _one_sidecar(self) -> tuple[float, float]:
         """Return microseconds for a call, and private MB, of one sidecar: the middle one of all ways that have any."""
-        proxied = [way for way in self.costs.ways if way.sidecars]
+        proxied = [way for way in self.costs.ways if way.beside]
         us, mb = (
-            [value / way.sidecars for way, value in zip(proxied, values, strict=True)]
+            [value / way.beside for way, value in zip(proxied, values, strict=True)]
             for values in (
-                [way.sidecars_us() for way in proxied],
-                [way.private_mb for way in proxied],
+                [way.beside_us() for way in proxied],
+                [way.beside_mb for way in proxied],
             )
         )
         return median(us), median(mb)
@@ -85,7 +87,8 @@ class MeshCostsView:
         title = "What a sidecar costs"
         with quiet_drawing():
             figure, (latency, work, memory) = paper(title, columns=3, height=1.9 + 0.5 * len(names))
-            _draw_latency(latency, names, self.costs)
+            ratios = {"p50": self.costs.latency(50), "p99": self.costs.latency(99), WAITING: self.costs.waiting()}
+            draw_ratios(latency, names, ratios, "latency, times that without a sidecar")
             _draw_work(work, names, self.costs.ways)
             _draw_memory(memory, names, self.costs.ways)
             for beside in (work, memory):
@@ -102,46 +105,32 @@ class MeshCostsView:
         p50, p99, waiting = self.costs.latency(50), self.costs.latency(99), self.costs.waiting()
         return "; ".join(
             f"{name}: p50 {p50[way.name]:.2f}, p99 {p99[way.name]:.2f}, with a wait {waiting[way.name]:.2f}; "
-            f"application {three_digits(way.app_us())} and sidecars {three_digits(way.sidecars_us())} microseconds; "
-            f"{three_digits(way.private_mb)} MB"
+            f"application {three_digits(way.app_us())} and sidecars {three_digits(way.beside_us())} microseconds; "
+            f"{three_digits(way.beside_mb)} MB"
             for name, way in zip(names, self.costs.ways, strict=True)
         )
 
 
 def _numbers(way: WayCosts) -> tuple[object, ...]:
-    measured = way.p_ms(50), way.p_ms(99), round(way.per_second()), round(way.app_us()), round(way.sidecars_us())
-    return way.name, way.sidecars, *measured, way.private_mb
-
-
-def _draw_latency(axes: Any, names: list[str], costs: MeshCosts) -> None:
-    ratios = {"p50": costs.latency(50), "p99": costs.latency(99), "p50, callee waits 10 ms": costs.waiting()}
-    for at, ((label, found), (colour, _), hatch) in enumerate(
-        zip(ratios.items(), LINES, ("", "//", ".."), strict=False)
-    ):
-        places = [number + 0.27 * (at - 1) for number in range(len(names))]
-        bars = axes.barh(places, list(found.values()), 0.25, color=colour, hatch=hatch, edgecolor=PAPER, label=label)
-        axes.bar_label(bars, [f"{ratio:.2f}" for ratio in found.values()], padding=3, color=INK, fontsize=8)
-    axes.axvline(1.0, color=INK, linestyle="--", linewidth=1)
-    _finish(axes, names, "latency, times that without a sidecar")
+    measured = way.p_ms(50), way.p_ms(99), round(way.per_second()), round(way.app_us()), round(way.beside_us())
+    return way.name, way.beside, *measured, way.beside_mb
 
 
 def _draw_work(axes: Any, names: list[str], ways: tuple[WayCosts, ...]) -> None:
     places, app = range(len(names)), [way.app_us() for way in ways]
     axes.barh(places, app, 0.5, color=LINES[0][0], label="application")
-    own = [way.sidecars_us() for way in ways]
+    own = [way.beside_us() for way in ways]
     bars = axes.barh(places, own, 0.5, left=app, color=LINES[1][0], hatch="//", edgecolor=PAPER, label="sidecars")
     sums = [f"{a:.0f} + {b:.0f}" for a, b in zip(app, own, strict=True)]
     axes.bar_label(bars, sums, padding=3, color=INK, fontsize=8)
-    _mark(axes, [(a + SIDECAR_US * way.sidecars, way.sidecars) for a, way in zip(app, ways, strict=True)])
-    _finish(axes, names, "processor time for a call, us")
+    _mark(axes, [(a + SIDECAR_US * way.beside, way.beside) for a, way in zip(app, ways, strict=True)])
+    finish(axes, names, "processor time for a call, us")
 
 
 def _draw_memory(axes: Any, names: list[str], ways: tuple[WayCosts, ...]) -> None:
-    private = [way.private_mb for way in ways]
-    bars = axes.barh(range(len(names)), private, 0.5, color=LINES[1][0], hatch="//", edgecolor=PAPER, label="sidecars")
-    axes.bar_label(bars, [f"{each:.0f}" for each in private], padding=3, color=INK, fontsize=8)
-    _mark(axes, [(SIDECAR_MB * way.sidecars, way.sidecars) for way in ways])
-    _finish(axes, names, "private memory, MB")
+    draw_memory(axes, [way.beside_mb for way in ways], "sidecars")
+    _mark(axes, [(SIDECAR_MB * way.beside, way.beside) for way in ways])
+    finish(axes, names, "private memory, MB")
 
 
 def _mark(axes: Any, published: list[tuple[float, int]]) -> None:
@@ -151,12 +140,3 @@ def _mark(axes: Any, published: list[tuple[float, int]]) -> None:
         values, places = zip(*found, strict=True)
         above = [place - 0.36 for place in places]
         axes.scatter(values, above, marker="v", s=36, color=INK, zorder=5, label="published")
-
-
-def _finish(axes: Any, names: list[str], label: str) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.margins(x=0.35)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(label, color=INK)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25))

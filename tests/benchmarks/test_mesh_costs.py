@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab_services.lab import Lab
-from lab_services.mesh.cost_facts import MeshCosts
+from lab_services.measuring import Costs
 from lab_services.mesh.costs import mesh_costs
 from lab_services.runtime.spec import load_spec
 from lab_services.runtime.workspace import snapshot
@@ -21,7 +21,7 @@ P50_RATIO, WAITING_RATIO, PROCESSOR_RATIO = 6.0, 1.5, 5.0  # twice what two core
 
 
 @pytest.fixture(scope="module")
-def costs(tmp_path_factory: pytest.TempPathFactory) -> MeshCosts:
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
     """Measure all ways, and print what was found."""
     spec = load_spec("06_mesh", Path(__file__).parents[2])
     folder = snapshot(spec, tmp_path_factory.mktemp("lab"), spec.folder)
@@ -36,29 +36,29 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> MeshCosts:
     return found
 
 
-def test_latency_through_two_sidecars(costs: MeshCosts, record_property: Record) -> None:
+def test_latency_through_two_sidecars(costs: Costs, record_property: Record) -> None:
     """Two sidecars with mutual TLS make the median of a call that costs nothing a few times as long."""
     keep(record_property, "p50 through two sidecars with mutual TLS", costs.latency(50), P50_RATIO)
 
 
-def test_latency_of_a_call_that_waits(costs: MeshCosts, record_property: Record) -> None:
+def test_latency_of_a_call_that_waits(costs: Costs, record_property: Record) -> None:
     """What they add is a small part of a call for which the callee waits 10 ms."""
     keep(record_property, "the same when the callee waits 10 ms", costs.waiting(), WAITING_RATIO)
 
 
-def test_processor_time_of_two_sidecars(costs: MeshCosts, record_property: Record) -> None:
+def test_processor_time_of_two_sidecars(costs: Costs, record_property: Record) -> None:
     """Application and sidecars together use a few times as much processor time as the application alone."""
     keep(record_property, "processor time of callee and two sidecars", costs.processor(), PROCESSOR_RATIO)
 
 
-def test_calls_a_second_through_two_sidecars(costs: MeshCosts, record_property: Record) -> None:
+def test_calls_a_second_through_two_sidecars(costs: Costs, record_property: Record) -> None:
     """The rate on eight connections is reported; it hangs on how many cores are free, so nothing is promised."""
     keep(record_property, "calls a second through two sidecars with mutual TLS", costs.rate(), None)
 
 
-def test_private_memory_of_a_sidecar_that_has_worked(costs: MeshCosts, record_property: Record) -> None:
+def test_private_memory_of_a_sidecar_that_has_worked(costs: Costs, record_property: Record) -> None:
     """One Envoy holds a tenth of what ten may."""
-    value = max(way.private_mb / way.sidecars for way in costs.ways if way.sidecars)
+    value = max(way.beside_mb / way.beside for way in costs.ways if way.beside)
     keep(record_property, "private memory of a sidecar", {SEALED: value}, PRIVATE_MEGABYTES / SIDECARS, "MB")
 
 

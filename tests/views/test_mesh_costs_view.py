@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab_services.mesh.cost_facts import CostRound, MeshCosts, WayCosts
+from lab_services.measuring import Costs, Round, WayCosts
 from lab_services.views import MeshCostsView
 from tests.views.both_forms import soup_of, unsafe_characters
 
@@ -10,24 +10,11 @@ from tests.views.both_forms import soup_of, unsafe_characters
 def way(name: str, sidecars: int, rates: list[int], factor: float) -> WayCosts:
     """Return a way whose calls take `factor` times 1 to 100 ms; a round takes a second."""
     times = tuple(factor * number for number in range(1, 101))
-    rounds = tuple(CostRound(rate, 1.0, rate * 200e-6, rate * sidecars * 150e-6) for rate in rates)
-    return WayCosts(name, sidecars, 16.0 * sidecars, times, (10.0 + factor,), rounds)
+    rounds = tuple(Round(rate, 1.0, rate * 200e-6, rate * sidecars * 150e-6) for rate in rates)
+    return WayCosts(name, sidecars, 30.0, 16.0 * sidecars, times, (10.0 + factor,), rounds)
 
 
-COSTS = MeshCosts((way("none", 0, [1000, 100, 2000], 1.0), way("both", 2, [500, 60, 400], 3.0)))
-
-
-def test_ratios_are_to_the_way_without_a_sidecar() -> None:
-    """Percentiles of all calls; the rate within each round, of which the middle one counts: 0.5, 0.6 and 0.2."""
-    assert COSTS.latency(50) == COSTS.latency(99) == {"none": 1.0, "both": 3.0}
-    assert COSTS.rate() == {"none": 1.0, "both": 0.5}
-    assert COSTS.waiting() == {"none": 1.0, "both": 13 / 11}
-    assert {name: round(ratio, 9) for name, ratio in COSTS.processor().items()} == {"none": 1.0, "both": 2.5}
-
-
-def test_percentiles_are_of_calls_that_took_place() -> None:
-    """Of a hundred calls that took 1 to 100 ms the median is the 51st, and one call took longer than nearly all."""
-    assert (COSTS.ways[0].p_ms(50), COSTS.ways[0].p_ms(90), COSTS.ways[0].p_ms(99)) == (51.0, 91.0, 100.0)
+COSTS = Costs((way("none", 0, [1000, 100, 2000], 1.0), way("both", 2, [500, 60, 400], 3.0)))
 
 
 def test_the_plain_form_is_the_table_of_ratios() -> None:
@@ -51,7 +38,7 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
     picture = MeshCostsView(COSTS).picture()
     assert picture.png().startswith(b"\x89PNG")
     assert "none, both" in repr(picture) and "Istio 1.24, November 2024" in repr(picture)
-    other = MeshCostsView(MeshCosts((COSTS.ways[0], way("both", 2, [5, 6, 7], 9.0)))).picture()
+    other = MeshCostsView(Costs((COSTS.ways[0], way("both", 2, [5, 6, 7], 9.0)))).picture()
     assert repr(other) == repr(picture) and other.alt != picture.alt
     assert "both: p50 3.00" in picture.alt and "application 200 and sidecars 300 microseconds; 32 MB" in picture.alt
 
@@ -59,6 +46,6 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
 def test_a_strange_name_is_shown_and_does_nothing() -> None:
     """A name that is markup, or endless, is text in the picture's twin, made visible and cut."""
     name = "<b>$x$\u202e" + "x" * 10_000
-    picture = MeshCostsView(MeshCosts((COSTS.ways[0], way(name, 1, [5, 6, 7], 2.0)))).picture()
+    picture = MeshCostsView(Costs((COSTS.ways[0], way(name, 1, [5, 6, 7], 2.0)))).picture()
     assert not soup_of(picture).find_all("b") and not unsafe_characters(picture.html())
     assert "more characters" in repr(picture) and "x" * 600 not in repr(picture)
