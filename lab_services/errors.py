@@ -9,6 +9,7 @@ LabError                   anything the course says on purpose: four parts, neve
  |-- NotRunning            the lab, or the service named, is not running
  |-- UnknownName           no lab, service or task has that name
  |-- EnvoyRefuses          Envoy does not take a configuration: its own words, and the field
+ |-- PrometheusRefuses     Prometheus does not take a rule, a query or a setting: its own words
  |-- RuntimeLost           the supervisor or its launcher has died
  |-- ServiceError          one service of the city is in trouble
  |    |-- BrokenCode       the learner's file cannot be imported: a typo, a wrong import
@@ -105,6 +106,10 @@ class UnknownName(LabError):
 
 class EnvoyRefuses(LabError):
     """Envoy does not take a configuration."""
+
+
+class PrometheusRefuses(LabError):
+    """Prometheus, or Alertmanager, does not take a rule, a query or a setting."""
 
 
 class RuntimeLost(LabError):

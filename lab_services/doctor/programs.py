@@ -15,6 +15,7 @@ from pathlib import Path
 from .. import extras
 from ..bootstrap import ROOT, installable
 from ..errors import LabError
+from ..telemetry import programs as telemetry
 from .finding import Finding, shown
 
 VERSION_SECONDS = 20.0
@@ -44,19 +45,16 @@ class SystemProgram:
         return next((found for name in self.names if (found := shutil.which(name))), None)
 
 
-_PROMETHEUS = (
-    "sudo apt install --no-install-recommends prometheus",
-    "brew install prometheus",
-    "conda install -c conda-forge prometheus",
-)
+_PROMETHEUS = (telemetry.DEBIAN, telemetry.MAC, telemetry.CONDA)
 SYSTEM_PROGRAMS = {
     "prometheus": SystemProgram(("prometheus",), "chapter 07", *_PROMETHEUS),
     "promtool": SystemProgram(("promtool",), "chapter 07", *_PROMETHEUS),
     "alertmanager": SystemProgram(
-        ("alertmanager", "prometheus-alertmanager"),
+        telemetry.ALERTMANAGER,
         "chapter 07",
-        "sudo apt install --no-install-recommends prometheus-alertmanager",
-        "put the alertmanager of prometheus.io/download on PATH",
+        telemetry.DEBIAN,
+        telemetry.BY_HAND.format(who="brew"),
+        telemetry.BY_HAND.format(who="conda-forge"),
     ),
     "chromium": SystemProgram(
         (

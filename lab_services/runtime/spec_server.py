@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
 from lab_services.runtime.spec_types import Kind
 
+DURATION = ("500ms", "5s")  # examples of what stands for any duration from 100 ms
 CLUSTERS = {"nats": (3, 5)}  # how many nodes besides one: an even number survives the loss of no more than one fewer
 SETTINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "nats": {"SYNC_INTERVAL": ("always",)},
     "envoy": {"PLANE": ()},  # the name of a service: spec_sidecar.py
+    "prometheus": {"SCRAPE_INTERVAL": DURATION},
+    "alertmanager": {"GROUP_WAIT": DURATION, "GROUP_INTERVAL": DURATION, "REPEAT_INTERVAL": DURATION},
 }
+CONFIG_READS_ENV = ("nats", "alertmanager")  # a config of theirs may hold $NAMES that stand in `env`
+AT_ONCE = ("GROUP_WAIT", "0s")
+_DURATION = re.compile(r"[1-9][0-9]{2,4}ms|[1-9][0-9]{0,3}[smh]")  # Prometheus, Configuration: <duration>
 
 
 def refuse_odd_server(table: Table, kind: Kind, target: str, replicas: int, env: Mapping[str, str]) -> None:
@@ -33,7 +40,8 @@ def refuse_odd_server(table: Table, kind: Kind, target: str, replicas: int, env:
             next_step="keep one of them: users are for a broker of one node",
         )
     for setting, value in env.items():
-        _refuse_setting(table, name, setting, value, SETTINGS.get(target, {}))
+        free = "config" in table.entries and target in CONFIG_READS_ENV
+        _refuse_setting(table, name, setting, value, SETTINGS.get(target, {}), free)
 
 
 def read_config(table: Table, name: str, kind: Kind, folder: Path, require: Callable[[str, Table, Path], str]) -> str:
@@ -45,13 +53,17 @@ def read_config(table: Table, name: str, kind: Kind, folder: Path, require: Call
     return require(table.text("config"), table, folder)
 
 
-def _refuse_setting(table: Table, name: str, setting: str, value: str, known: Mapping[str, tuple[str, ...]]) -> None:
-    if setting not in known and "config" not in table.entries:  # a config may read what stands in `env`
+def _refuse_setting(
+    table: Table, name: str, setting: str, value: str, known: Mapping[str, tuple[str, ...]], free: bool
+) -> None:
+    if setting not in known and not free:
         raise table.refuse(
             f"the server {name!r} obeys no {setting!r} in 'env'{did_you_mean(setting, known)}",
             evidence="it obeys: " + (", ".join(known) or "nothing"),
             next_step=f"remove {setting!r}, or write it into its 'config'",
         )
+    if known.get(setting) == DURATION and (_DURATION.fullmatch(value) or (setting, value) == AT_ONCE):
+        return
     if known.get(setting) and value not in known[setting]:
         raise table.refuse(
             f"{setting!r} of the server {name!r} is {value!r}",

@@ -35,11 +35,26 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Called:
+    """A service that a server needs or calls: its name, whose program it is, and the URL at which to call it."""
+
+    name: str
+    target: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Wishes:
-    """What a lab.toml asks of a server beyond being there: its `env`, and the place of a process among several."""
+    """What a lab.toml asks of a server beyond being there.
+
+    `env` are its settings, `node` is the place of a process among several, `config` a file in the learner's folder,
+    `called` the services of HTTP that it needs or calls.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
     node: Node | None = None
+    config: Path | None = None
+    called: tuple[Called, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Server:
     fitted(program, folder, port, wishes) is command(...) for a server that can do what a lab.toml may ask for.
     node_ready(node) asks whether a node, and with it the whole, can be relied on.
     given_port says that it cannot choose a port: it is given the one that the lab reserves for it.
+    reloads says that POST /-/reload makes it read its configuration again, and that it answers when it has done so.
     """
 
     name: str
@@ -67,6 +83,7 @@ class Server:
     fitted: Callable[[Path, Path, int, Wishes], tuple[list[str], dict[str, str]]] | None = None
     node_ready: Callable[[Node], Awaitable[bool]] | None = None
     given_port: bool = False
+    reloads: bool = False
 
 
 def server_names() -> list[str]:

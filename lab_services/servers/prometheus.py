@@ -1,49 +1,78 @@
-"""Prometheus: collects the figures of the services. No Python package carries it, so it is looked up on PATH."""
+"""Prometheus: collects the figures of the services, and evaluates the rules of a lab.
+
+What it scrapes stands in a file that the runtime keeps (runtime/scraping.py). SCRAPE_INTERVAL in `env` is how often,
+rules are evaluated as often; `config` is a rules file of the lab; the Alertmanagers are those that it needs or calls.
+
+Version 2 looks at its targets every 5 s and no oftener: the first figures come 5 s after its start, and so do those of
+a replica that is added. After it has read its configuration again it knows no Alertmanager for up to 5 s. That is no
+setting (prometheus/prometheus, discovery/legacymanager; pull request 18187 mends it in version 3).
+"""
 
 from __future__ import annotations
 
-import sys
+import json
+import re
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from lab_services.runtime.readiness import http_ready
-from lab_services.servers import Server, find_program, version_of
+from lab_services.runtime.scraping import TARGETS_FILE
+from lab_services.servers import Server, Wishes, version_of
+from lab_services.telemetry import programs, promtool
 
-CONFIG = """\
-# Written by the lab at every start: a change here does not last.
-global: {scrape_interval: 1s, scrape_timeout: 1s}
-scrape_configs: []
-"""
+SCRAPE_INTERVAL = "500ms"
+# Prometheus repeats a firing alert this often: an Alertmanager that was away soon knows of it. Its own way is 1 minute.
+RESEND = "--rules.alert.resend-delay=1s"
+# POST /-/reload answers when the configuration is loaded, or says why not; exemplars are not kept unless asked for.
+FLAGS = ["--web.enable-lifecycle", "--enable-feature=exemplar-storage", RESEND, "--log.level=warn"]
 
 
 def find() -> Path:
     """Return the prometheus on PATH."""
-    return find_program("prometheus", "", install_command())
+    return programs.find(programs.PROMETHEUS)
 
 
-def install_command() -> str:
-    """Return what to type on this system; conda-forge has it for Linux and macOS on x86_64."""
-    usual = "brew install prometheus" if sys.platform == "darwin" else "sudo apt-get install prometheus"
-    return f"{usual}   (or: conda install -c conda-forge prometheus)"
+def configuration(folder: Path, wishes: Wishes) -> dict[str, Any]:
+    """Return prometheus.yml as a dictionary."""
+    interval = wishes.env.get("SCRAPE_INTERVAL", SCRAPE_INTERVAL)
+    managers = [urlsplit(called.url).netloc for called in wishes.called if called.target == "alertmanager"]
+    return {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "rule_files": [_literal(wishes.config)] if wishes.config else [],
+        "alerting": {"alertmanagers": [{"timeout": "2s", "static_configs": [{"targets": managers}]}]},
+        "scrape_configs": [{"job_name": "lab", "file_sd_configs": [{"files": [_literal(folder / TARGETS_FILE)]}]}],
+    }
 
 
 def command(program: Path, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     """Write prometheus.yml and return the command line; what it measures is kept in `folder`/prometheus."""
+    return fitted(program, folder, port, Wishes())
+
+
+def fitted(program: Path, folder: Path, port: int, wishes: Wishes) -> tuple[list[str], dict[str, str]]:
+    """Do what `command` does with the rules and the Alertmanagers of a lab.
+
+    Raises:
+        PrometheusRefuses: it would not take the rules: promtool's own words.
+    """
+    if wishes.config:
+        promtool.check_rules(wishes.config)
     config = folder / "prometheus.yml"
-    config.write_text(CONFIG)
+    # JSON is YAML, and quotes what paths may hold.
+    config.write_text(json.dumps(configuration(folder, wishes), indent=2))
     argv = [str(program), f"--config.file={config}", f"--storage.tsdb.path={folder / 'prometheus'}"]
-    return [*argv, f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"], {}
+    return [*argv, f"--web.listen-address=127.0.0.1:{port}", *FLAGS], {}
+
+
+def _literal(path: Path) -> str:
+    """Return the path as a pattern that matches nothing else (filepath.Glob of Go)."""
+    return re.sub(r"([?\[\\])", r"\\\1", str(path))
 
 
 def address(folder: Path, pid: int, port: int) -> str | None:
-    """Return the URL: Prometheus writes its port nowhere, so the system is asked on which one the process listens."""
-    import psutil
-
-    try:
-        sockets = psutil.Process(pid).net_connections("tcp4")
-    except psutil.Error:
-        return None
-    ports = [socket.laddr.port for socket in sockets if socket.status == psutil.CONN_LISTEN]
-    return f"http://127.0.0.1:{ports[0]}" if ports else None
+    """Return the URL."""
+    return f"http://127.0.0.1:{port}" if port else None
 
 
 async def ready(address: str) -> bool:
@@ -51,4 +80,6 @@ async def ready(address: str) -> bool:
     return await http_ready(address + "/-/ready")
 
 
-SERVER = Server("prometheus", "PROMETHEUS_URL", find, version_of, command, address, ready)
+SERVER = Server(
+    "prometheus", "PROMETHEUS_URL", find, version_of, command, address, ready, fitted, given_port=True, reloads=True
+)
