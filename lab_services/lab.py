@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 10.0
 WEATHERS = ("calm", "drizzle", "storm")
 IMPORTS_OF_SERVER = {"nats": "nats"}  # what the launcher imports besides, when a lab runs that server
+IMPORT_OF_TELEMETRY = "lab_services.telemetry.warm"  # ... when a service is instrumented; it starts no thread
 IMPORT_OF_GRPC = "lab_services.runtime.serve_grpc"  # ... when a service speaks gRPC; it opens no channel and no server
 
 _open: dict[str, Lab] = {}
@@ -323,6 +324,8 @@ class Lab:
             kinds = {service.target for service in services if service.kind == "server"}
             modules = [IMPORTS_OF_SERVER[kind] for kind in sorted(kinds & IMPORTS_OF_SERVER.keys())]
             modules += [IMPORT_OF_GRPC] if any(s.speaks == "grpc" and s.kind != "server" for s in services) else []
+            watched = any(s.telemetry or s.metrics == "METRICS_PORT" for s in services)
+            modules += [IMPORT_OF_TELEMETRY] if watched else []
             self._client = SupervisorClient(self.spec.name, work_root(), modules)
         return self._client
 

@@ -1,6 +1,6 @@
 """Billing: charges each ended ride once. Replicas share the durable consumer `billing` of the stream RIDES.
 
-It hears ride.ended.* there, and says dead.billing, into the stream DEAD, for what it cannot bill, with the reason.
+It hears ride.ended.* there, and says dead.billing, into DEAD, for what it cannot bill, with the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nats.js.api import ConsumerConfig
 
 from lab_services.bikeshare.billing_table import SCHEMA, Unbillable, bill
 from lab_services.bikeshare.broker_line import Line
+from lab_services.bikeshare.carried import handling
 from lab_services.bikeshare.charges import charges, furnish
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.deliveries import bury, later
@@ -38,8 +39,6 @@ BATCH = 10
 FETCH_SECONDS = 0.5  # also how long a replica without work may take to leave
 NAME = "billing"
 CONSUMER = ConsumerConfig(name=NAME, durable_name=NAME, filter_subject="ride.ended.*", ack_wait=ACK_SECONDS)
-KNOWN = {"ride.ended": 1}
-REPLICA = os.environ.get("REPLICA", "1")
 billed: deque[str] = deque(maxlen=1000)  # the newest events that this replica has billed
 
 
@@ -73,10 +72,11 @@ async def fetch(client: Client, pulling: JetStreamContext.PullSubscription) -> l
 async def handle(client: Client, message: Msg) -> None:
     """Bill, then acknowledge: whoever dies in between has the message delivered again, and bills it no second time."""
     try:
-        event = read(message.data, KNOWN)
-        await asyncio.sleep(BILL_SECONDS)
-        if await asyncio.to_thread(bill, event):
-            billed.append(event.id)
+        with handling(message):
+            event = read(message.data, {"ride.ended": 1})
+            await asyncio.sleep(BILL_SECONDS)
+            if await asyncio.to_thread(bill, event):
+                billed.append(event.id)
         await message.ack()
     except (Unreadable, Unbillable) as reason:
         await bury(client, message, str(reason), AGAIN_SECONDS)
@@ -117,4 +117,4 @@ def show_charges(ride_id: Id) -> dict[str, Any]:
 
 @app.get("/billed")
 async def show_billed() -> dict[str, Any]:
-    return {"replica": REPLICA, "events": list(billed)}
+    return {"replica": os.environ.get("REPLICA", "1"), "events": list(billed)}

@@ -1,7 +1,7 @@
 """Locks: obeys locks.unlock, and closes the bolt of a bike when it hears that its ride has ended.
 
 A bolt that has opened cannot be undone: whoever sees it open rides away. So there is no command to close it.
-Every opening and closing is a row of the ledger `movements`.
+Every opening and closing is a row of the ledger `movements`. Where the city has a gateway of devices, it moves them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.http_rules import follow_http
 from lab_services.bikeshare.intake import Intake, Unusable
+from lab_services.bikeshare.lock_devices import close_lock, open_lock
 from lab_services.bikeshare.problems import Id, speak_problems
 
 SCHEMA = f"""
@@ -37,6 +38,7 @@ CLOSE = "UPDATE bolts SET ride_id = NULL WHERE bike_id = ? AND ride_id = ?"
 def unlock(db: sqlite3.Connection, order: Order) -> None:
     if not db.execute(OPEN, [order.bike_id, order.ride_id]).rowcount:
         raise Refused(f"the bolt of {order.bike_id} is open for another ride")
+    open_lock(order.bike_id, order.ride_id)
     db.execute(MOVED, [order.bike_id, order.ride_id, None, "taken"])
 
 
@@ -45,6 +47,7 @@ def close(db: sqlite3.Connection, ride: Ended) -> None:
     if opened_for is None:
         raise Unusable(f"no bolt has opened for ride {ride.ride_id}")
     if db.execute(CLOSE, [opened_for["bike_id"], ride.ride_id]).rowcount:
+        close_lock(opened_for["bike_id"], ride.ride_id)
         db.execute(MOVED, [opened_for["bike_id"], ride.ride_id, ride.station_id, "returned"])
 
 

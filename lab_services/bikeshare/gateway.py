@@ -21,6 +21,8 @@ BEHIND = {
     "quote": "PRICING_URL",
     "tariff": "PRICING_URL",
     "notices": "NOTICES_URL",
+    "starts": "STARTS_URL",
+    "map": "CITYMAP_URL",
 }
 ANSWER_SECONDS = 10.0  # more than any service takes that itself waits 2 s for each of three others
 MOST_BYTES = 1_000_000

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, StreamConfig
 
+from lab_services.bikeshare.carried import handling
 from lab_services.bikeshare.database import transaction
 from lab_services.bikeshare.deliveries import bury, later
 from lab_services.bikeshare.messages import Event, Unreadable, read
@@ -112,7 +113,8 @@ def _take(db: sqlite3.Connection, source: Source, message: Msg) -> Exception | N
     """
     db.execute("SAVEPOINT message")
     try:
-        source.take(db, read(message.data, source.known), message.metadata.num_delivered)
+        with handling(message, Later):
+            source.take(db, read(message.data, source.known), message.metadata.num_delivered)
     except Exception as error:
         if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
             raise

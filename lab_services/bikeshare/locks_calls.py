@@ -6,6 +6,7 @@ The status of a call is gRPC's, never a field of an answer; what is our own mist
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import re
@@ -79,7 +80,9 @@ class Calls:
         gone = Event()
         try:
             await self._writing.acquire()
-            work = asyncio.get_running_loop().run_in_executor(None, partial(change, *arguments, gone.is_set))
+            here = contextvars.copy_context()  # a thread of the executor knows nothing of the call's trace
+            job = partial(here.run, change, *arguments, gone.is_set)
+            work = asyncio.get_running_loop().run_in_executor(None, job)
             work.add_done_callback(lambda _: self._writing.release())
             return await asyncio.shield(work)
         finally:

@@ -14,6 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from lab_services.bikeshare import projection
+from lab_services.bikeshare.carried import handling_batch
 from lab_services.bikeshare.intake import fetch
 from lab_services.bikeshare.projection import Generation
 from lab_services.bikeshare.streams import RIDES, make
@@ -58,7 +59,8 @@ async def _follow(client: Client, over: asyncio.Event, own: Generation) -> None:
                 return  # what got lost on the way to us is read again, from the position of the map
             count += len(batch)
             messages = [(message.metadata.sequence.stream, message.data) for message in batch]
-            kept = await asyncio.to_thread(projection.project, own.number, messages, goal)
+            with handling_batch(batch):
+                kept = await asyncio.to_thread(projection.project, own.number, messages, goal)
     finally:
         if not client.is_closed:
             await reading.unsubscribe()

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from nats.errors import Error
 
+from lab_services.bikeshare import carried
 from lab_services.bikeshare.broker_line import Line
 from lab_services.bikeshare.database import transaction
 from lab_services.bikeshare.messages import Event, written
@@ -28,7 +29,8 @@ SCHEMA = """;
         seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, subject TEXT, content BLOB, ride_id TEXT,
         written_at REAL, tries INTEGER DEFAULT 0, trouble TEXT);
     CREATE TABLE IF NOT EXISTS outbox_turn(one INTEGER PRIMARY KEY CHECK (one = 1), relay TEXT, until REAL)
-"""
+"""  # fmt: skip
+SCHEMA += carried.SCHEMA
 ROWS = """SELECT * FROM outbox WHERE ride_id NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?"""
 COUNT = """SELECT count(*) AS rows, coalesce(max(0, ? - min(written_at)), 0) AS oldest_seconds,
     count(trouble) AS refused, max(trouble) AS trouble FROM outbox"""
@@ -43,7 +45,8 @@ def put(db: sqlite3.Connection, begin: str, event: Event) -> None:
         ValueError: it is too long; nothing may be committed that can never be said.
     """
     ride_id = str(event.data["ride_id"])
-    row = [event.id, f"{begin}.{token(ride_id)}", written(event), ride_id, time.time()]
+    content = carried.stamped(db, ride_id, written(event))
+    row = [event.id, f"{begin}.{token(ride_id)}", content, ride_id, time.time()]
     db.execute("INSERT INTO outbox(event_id, subject, content, ride_id, written_at) VALUES (?, ?, ?, ?, ?)", row)
 
 

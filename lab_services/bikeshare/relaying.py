@@ -17,7 +17,7 @@ from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
-from lab_services.bikeshare import outbox
+from lab_services.bikeshare import carried, outbox
 from lab_services.bikeshare.streams import COMMANDS, REPLIES, RIDES, keep
 
 MOST_REFUSED = 10  # rides of which the broker refuses a row, in one round: then the trouble is not with the rows
@@ -77,7 +77,8 @@ class Relay:
         stream = self._streams.get(row["subject"].split(".")[0])
         if stream is None:
             raise APIError(description="no stream keeps such a subject", err_code=0)
-        await keep(client, stream, row["subject"], row["content"], {"Nats-Msg-Id": row["event_id"]})
+        with carried.resumed(carried.stamp_of(row["content"])):
+            await keep(client, stream, row["subject"], row["content"], {"Nats-Msg-Id": row["event_id"]})
 
     def _tell(self, trouble: Exception) -> None:
         if (words := f"{self._books}: {type(trouble).__name__}: {trouble}") != self._trouble:

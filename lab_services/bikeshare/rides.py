@@ -10,7 +10,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Query, Response
 from pydantic import Field
 
-from lab_services.bikeshare import rides_relay
+from lab_services.bikeshare import carried, rides_relay
 from lab_services.bikeshare.database import opened, probe, transaction
 from lab_services.bikeshare.health import answer_health
 from lab_services.bikeshare.http_rules import follow_http
@@ -106,5 +106,7 @@ def record(change: str, before: str, ride: dict[str, Any], news: str) -> dict[st
         moved = db.execute(f"UPDATE rides SET {change} WHERE ride_id = :ride_id AND state = '{before}'", ride).rowcount
         if moved:
             notice = "INSERT INTO pending_notices SELECT ?, rider_id, ride_id, ? FROM rides WHERE ride_id = ?"
-            db.execute(notice, [f"{ride_id}-{news.split()[0]}", f"Your ride {ride_id} has {news}.", ride_id])
+            notice_id = f"{ride_id}-{news.split()[0]}"
+            db.execute(notice, [notice_id, f"Your ride {ride_id} has {news}.", ride_id])
+            carried.remember(db, notice_id)
     return show_ride(ride_id)

@@ -7,12 +7,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
+from lab_services.bikeshare import carried
 from lab_services.bikeshare.database import transaction
 from lab_services.bikeshare.problems import Problem
 
@@ -24,6 +25,7 @@ SCHEMA = """;
     CREATE TABLE IF NOT EXISTS pending_notices(notice_id TEXT PRIMARY KEY, rider_id, ride_id, text);
     CREATE TABLE IF NOT EXISTS pending_undos(ride_id TEXT PRIMARY KEY, station_id TEXT, until TEXT)
 """
+SCHEMA += carried.SCHEMA
 UNDO = "INSERT OR IGNORE INTO pending_undos SELECT ride_id, from_station, ? FROM rides WHERE "
 REFUSE = "UPDATE rides SET state = 'refused', ended_at = ? WHERE "
 LIMITS = httpx.Limits(keepalive_expiry=2.0)  # uvicorn hangs up an idle connection after 5 s: let go well before
@@ -57,6 +59,7 @@ def refuse(ride_id: str, problem: Problem) -> None:
     with transaction("rides") as db:
         db.execute(UNDO + "ride_id = ?", [moment(LATE_SECONDS if unsure else 0), ride_id])
         db.execute(REFUSE + "ride_id = ?", [moment(), ride_id])
+        carried.remember(db, ride_id)
     if problem.extra["service"] == "stations":
         with suppress(Problem):
             call("wallet", "PUT", f"/holds/{ride_id}/released")
@@ -95,13 +98,15 @@ def deliver_notices(stop: threading.Event) -> None:
             return
         notice_id = row.pop("notice_id")
         try:
-            call("notices", "PUT", f"/notices/{notice_id}", row)
+            with _resumed(notice_id):
+                call("notices", "PUT", f"/notices/{notice_id}", row)
         except Problem as problem:
             if problem.status == 503:
                 raise
             log.warning("notice %s was refused and is dropped: %s", notice_id, problem)
         with transaction("rides") as db:
             db.execute("DELETE FROM pending_notices WHERE notice_id = ?", [notice_id])
+            carried.forget(db, notice_id)
 
 
 def undo_failed_starts(stop: threading.Event) -> None:
@@ -114,13 +119,15 @@ def undo_failed_starts(stop: threading.Event) -> None:
             return
         for service, path in _steps_back(row["ride_id"], row["station_id"]):
             try:
-                call(service, "PUT", path)
+                with _resumed(row["ride_id"]):
+                    call(service, "PUT", path)
             except Problem as problem:
                 if problem.status == 503:
                     raise  # 4xx: there was nothing to undo
         if moment() >= row["until"]:
             with transaction("rides") as db:
                 db.execute("DELETE FROM pending_undos WHERE ride_id = ?", [row["ride_id"]])
+                carried.forget(db, row["ride_id"])
 
 
 def _steps_back(ride_id: str, station_id: str) -> list[tuple[str, str]]:
@@ -128,6 +135,12 @@ def _steps_back(ride_id: str, station_id: str) -> list[tuple[str, str]]:
         ("wallet", f"/holds/{ride_id}/released"),
         ("stations", f"/stations/{station_id}/returned/{ride_id}"),
     ]
+
+
+def _resumed(key: str) -> AbstractContextManager[None]:
+    """Go on in the trace of the request that has left a row behind."""
+    with transaction("rides", "BEGIN") as db:
+        return carried.resumed(carried.recall(db, key))
 
 
 def _pending(table: str) -> list[dict[str, Any]]:

@@ -40,16 +40,18 @@ class FakeService:
     """Answer HTTP on 127.0.0.1 through one handler and keep a ledger of the calls.
 
     The handler gets a Call and returns (status, json); it may sleep, raise (the caller gets a 500) or raise
-    DropAnswer. `/health/live` and `/health/ready` always answer 200 and are not in the ledger.
+    DropAnswer. `/health/live` and `/health/ready` always answer 200 and are not in the ledger, unless `health` is
+    False: then they are the handler's, as all else.
 
         bank = FakeService("wallet", lambda call: (200, {"balance_cents": 5000}))
         city.start(replace={"wallet": bank.url})
         bank.calls          # (Call(method="GET", path="/wallets/ada", ...),)
     """
 
-    def __init__(self, name: str, handler: Handler) -> None:
+    def __init__(self, name: str, handler: Handler, *, health: bool = True) -> None:
         self.name = name
         self.handler = handler
+        self.health = health
         self._calls: list[Call] = []
         self._orders: list[_Order] = []
         self._guard = threading.Lock()
@@ -152,7 +154,7 @@ def _handler_class(service: FakeService) -> type[BaseHTTPRequestHandler]:
 
         def serve(self) -> None:
             call = _read_call(self)
-            if call.path.startswith("/health/"):
+            if service.health and call.path.startswith("/health/"):
                 return _write(self, 200, {"status": "ok"})
             try:
                 status, content = service.answer(call)

@@ -18,7 +18,9 @@ WAIT_SECONDS = 0.5
 POLL_SECONDS = 0.05
 
 _SERVER_ERROR = re.compile(r"\b50\d\b")
-_TROUBLE = re.compile(r"Traceback \(most recent call last\)|^\S*(Error|Exception)\b|\bERROR\b", re.M)
+_TROUBLE = re.compile(
+    r'Traceback \(most recent call last\)|^\S*(Error|Exception)\b|\bERROR\b|"level": "(error|critical)"', re.M
+)
 _RAW, _TRIMMED = "Traceback (most recent call last)", "Traceback, your files only"
 _FRAME = re.compile(r'[\s|+-]*(File "|\.\.\. \d+ frames? outside)')
 

@@ -14,7 +14,7 @@ from lab_services.runtime.workspace import open_workspace
 
 DEBOUNCE_MS = 200
 STEP_MS = 50
-SUFFIXES = (".py", ".ts", ".proto", ".conf", ".toml", ".json")
+SUFFIXES = (".py", ".ts", ".proto", ".conf", ".yml", ".toml", ".json")
 
 
 def watch_checks(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab_services import extras
 from lab_services.runtime.edges import Edges
+from lab_services.runtime.instrumenting import ASKED
 from lab_services.runtime.logins import Logins
 from lab_services.runtime.service import Service
 from lab_services.runtime.sidecars import Mesh
@@ -34,7 +35,7 @@ class Addresses:
         """
         meshed = [] if spec.is_envoy else self._mesh.reached(spec)
         found: dict[str, str] = {}
-        outside = False
+        outside = bool(spec.telemetry)
         for name in reached(spec):
             target = self._services[name]
             prefix = name.upper().replace("-", "_")
@@ -44,7 +45,7 @@ class Addresses:
             proxied = self._edges.url(spec.name, name) if self._edges is not None else ""
             if target.spec.target == "nats":
                 address = (proxied or target.url).replace("http:", "nats:")
-                found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.config else address
+                found["NATS_URL"] = self._logins.url(address, spec.name) if target.spec.has_users else address
             elif target.spec.speaks != "http":
                 proxied = proxied.removeprefix("http://")
                 found[f"{prefix}_URL"] = proxied or target.url
@@ -52,7 +53,11 @@ class Addresses:
             else:
                 found[f"{prefix}_URL"] = proxied or target.url
                 outside = True
-        return found | self._mesh.env(spec, number, outside) | packages(spec)
+        return found | self._mesh.env(spec, number, outside) | packages(spec) | identity(spec, number)
+
+    def collector(self, spec: ServiceSpec) -> dict[str, str]:
+        """Return the variable that says where a service's spans go: to the lab's own store, without any weather."""
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self._services[spec.telemetry].url} if spec.telemetry else {}
 
     def proxied(self) -> list[tuple[str, str, str, str]]:
         """Return the connections that can have weather: caller, target, address of the target, http or grpc.
@@ -78,6 +83,14 @@ class Addresses:
         path = self._folder / f"{target.name}.replicas.for_{caller}.json"
         path.write_text(json.dumps([proxied]))
         return path
+
+
+def identity(spec: ServiceSpec, number: int) -> dict[str, str]:
+    """Return the variables that name a replica in its spans, and ask its process to instrument itself."""
+    if not spec.telemetry:
+        return {}
+    instance = f"service.instance.id={spec.name}-{number}"
+    return {ASKED: "traces", "OTEL_SERVICE_NAME": spec.name, "OTEL_RESOURCE_ATTRIBUTES": instance}
 
 
 def packages(spec: ServiceSpec) -> dict[str, str]:

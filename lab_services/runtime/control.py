@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from lab_services.errors import LabError
 from lab_services.runtime import wire
+from lab_services.runtime.instrumenting import leaving, serving
 from lab_services.runtime.loading import used_files
 
 DRAIN_SECONDS = 2.0  # on SIGTERM: what is not finished by then is cancelled
@@ -34,6 +35,7 @@ class Control:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._go, DRAIN_SECONDS)
         self._channel.setblocking(False)
+        serving()
         loop.add_reader(self._channel, self._on_message)
         wire.send(self._channel, {"event": "serving", "files": used_files(os.getcwd())})
 
@@ -45,6 +47,7 @@ class Control:
     def _on_message(self) -> None:
         for message, _ in self._reader.read():
             if message["do"] == "handover":
+                leaving()
                 self._go(HANDOVER_SECONDS)
         if self._reader.closed:
             asyncio.get_running_loop().remove_reader(self._channel)

@@ -10,7 +10,7 @@ from lab_services.errors import LabError
 from lab_services.runtime import states
 from lab_services.runtime.service import Service
 
-SOURCES = (".py", ".ts", ".proto", ".conf")
+SOURCES = (".py", ".ts", ".proto", ".conf", ".yml")
 
 Stamp = tuple[int, int, int]
 
@@ -71,7 +71,7 @@ def uses(service: Service, changed: set[str]) -> bool:
 async def _restart(service: Service) -> None:
     service.edit_error = None
     try:
-        await service.restart()
+        await service.take_edit()
     except LabError as error:
         service.edit_error = error
 

@@ -48,7 +48,8 @@ def _protos(folder: Path) -> set[str]:
         return set()
     pool = sys.modules["google.protobuf.descriptor_pool"].Default()
     found = set()
-    for path in folder.rglob("*.proto"):
+    listed = (Path(place, name) for place, _, names in os.walk(folder) for name in names)  # passes by what vanishes
+    for path in (path for path in listed if path.suffix == ".proto"):
         parts = path.relative_to(folder).parts
         if any(_knows(pool, "/".join(parts[at:])) for at in range(len(parts))):
             found.add("/".join(parts))

@@ -64,6 +64,13 @@ class LogTail:
             log.write(chunk)
         self._written += len(chunk)
 
+    def say(self, text: str) -> None:
+        """Add lines that the lab says of the service, in the order in which they come."""
+        chunk = "".join(f"{line}\n" for line in text.splitlines()).encode("utf-8", "backslashreplace")
+        self._keep(chunk)
+        with suppress(OSError):
+            self._write(chunk)
+
     def last(self, count: int) -> list[str]:
         """Return the last `count` lines, oldest first; an unfinished line counts."""
         rest = [self._rest.decode("utf-8", "backslashreplace")] if self._rest else []

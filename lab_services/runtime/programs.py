@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from lab_services.runtime.socket_files import SocketFile
 from lab_services.runtime.spec_types import ServiceSpec
 
 if TYPE_CHECKING:
-    from lab_services.servers import Node
+    from lab_services.servers import Wishes
 
 NODES_SECONDS = 30.0  # until the nodes of a server have found a leader: half a second mostly, an election is 4 to 9
 
@@ -60,7 +61,12 @@ def typescript_program(
 
 
 def server_program(
-    spec: ServiceSpec, folder: Path, env: Mapping[str, str], ready_seconds: float, replica: Replica, node: Node | None
+    spec: ServiceSpec,
+    folder: Path,
+    env: Mapping[str, str],
+    ready_seconds: float,
+    replica: Replica,
+    wishes: Wishes,
 ) -> Program:
     """Run a third-party server. It chooses its own port at first and is asked for the same one at every restart.
 
@@ -70,15 +76,20 @@ def server_program(
     Raises:
         MissingProgram: the server is not installed.
     """
-    from lab_services.servers import Wishes, find_server
+    from lab_services.servers import find_server
 
-    server = find_server(spec.target)
+    server, node = find_server(spec.target), wishes.node
+    if node is not None:
+        folder = folder / f"node_{node.number}"
+        folder.mkdir(exist_ok=True)
+    if spec.has_users and wishes.config is not None:
+        shutil.copyfile(wishes.config, folder / "lab.conf")
     if server.given_port:
         known: int | None = replica.port.number
     else:
         known = urlsplit(replica.url).port if node or replica.url != replica.port.url else 0
     if server.fitted is not None:
-        argv, extra = server.fitted(server.find(), folder, known or 0, Wishes(spec.env, node))
+        argv, extra = server.fitted(server.find(), folder, known or 0, wishes)
     else:
         argv, extra = server.command(server.find(), folder, known or 0)
     ready, node_ready = server.ready, server.node_ready

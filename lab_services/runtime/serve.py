@@ -28,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lab_services.runtime import wire
 from lab_services.runtime.control import DRAIN_SECONDS, HANDOVER_SECONDS, report_broken
 from lab_services.runtime.held_questions import HELD_SECONDS, holds_questions, let_go
+from lab_services.runtime.instrumenting import ended, instrumented, leaving, log_config, serving, watched
 from lab_services.runtime.loading import load, used_files
 
 HANDOVER_POLL_SECONDS = 0.005
@@ -72,6 +73,7 @@ class ReplaceableServer(uvicorn.Server):
         await super().startup(sockets)
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._on_message)
+        serving()
         wire.send(self._control, {"event": "serving", "files": used_files(os.getcwd())})
 
     async def main_loop(self) -> None:
@@ -87,6 +89,7 @@ class ReplaceableServer(uvicorn.Server):
         if holds_questions():
             let_go(self.server_state.connections, self.server_state.tasks)
         await super().shutdown(sockets)
+        ended()  # here, because uvicorn raises its SIGTERM once more behind this, and that is the end of the process
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Wake the main loop on SIGTERM and SIGINT."""
@@ -115,6 +118,7 @@ class ReplaceableServer(uvicorn.Server):
         return MovableProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _hand_over(self) -> None:
+        leaving()
         self._leaving.set()
         for server in self.servers:
             server.close()
@@ -145,7 +149,8 @@ def serve(app: str, listener: socket.socket, control: socket.socket) -> int:
 
     def load_and_run() -> None:
         config = uvicorn.Config(
-            load(app),
+            watched(load(app)),
+            log_config=log_config(),
             http=MovableProtocol,
             log_level="warning",
             access_log=False,
@@ -154,7 +159,8 @@ def serve(app: str, listener: socket.socket, control: socket.socket) -> int:
         )
         ReplaceableServer(config, control).run(sockets=[listener])
 
-    return report_broken(control, load_and_run)
+    with instrumented(app):
+        return report_broken(control, load_and_run)
 
 
 def call(target: str, sockets: list[socket.socket]) -> int:

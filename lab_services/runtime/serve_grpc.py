@@ -36,6 +36,7 @@ from lab_services.runtime.control import Control, report_broken
 from lab_services.runtime.grpc_drain import HeldAnswers, lead_newcomers_here
 from lab_services.runtime.grpc_lifespan import lifespan, note_services
 from lab_services.runtime.grpc_whole import WholeRequests
+from lab_services.runtime.instrumenting import grpc_interceptors, instrumented
 from lab_services.runtime.loading import load
 
 FORM = "async def serve(server): ..."
@@ -78,7 +79,8 @@ class GrpcProcess:
 
     async def run(self, serve: Callable[..., Any], interceptors: Sequence[Any]) -> None:
         """Serve from start to drain; BrokenCode says in the learner's words why it could not start."""
-        server = grpc.aio.server(interceptors=[WholeRequests(), self._answers, *interceptors], options=OPTIONS)
+        ours = [*grpc_interceptors(), WholeRequests(), self._answers]
+        server = grpc.aio.server(interceptors=[*ours, *interceptors], options=OPTIONS)
         names = note_services(server)
         try:
             living = lifespan(serve, server, self._health)
@@ -152,7 +154,8 @@ def serve(target: str, place: str, control: socket.socket) -> int:
         function = load(target, FORM)
         asyncio.run(run(function, getattr(sys.modules[target.partition(":")[0]], "interceptors", ())))
 
-    return report_broken(control, load_and_run)
+    with instrumented(target):
+        return report_broken(control, load_and_run)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from lab_services.runtime.nodes import Nodes
 from lab_services.runtime.ports import Port
 from lab_services.runtime.processes import LauncherClient
 from lab_services.runtime.replica import Program, Replica
+from lab_services.runtime.server_reload import take_edit_of_server
 from lab_services.runtime.spec_types import ServiceSpec
 from lab_services.runtime.states import ServiceState
 
@@ -129,6 +130,16 @@ class Service:
         self.edit_error = None
         self.restarts += 1
         await self._balance()
+
+    async def take_edit(self) -> None:
+        """Run what is saved: a server that can reads its configuration again, all else is replaced.
+
+        Raises:
+            LabError: it cannot run; what ran goes on. Of a server, the log says so too.
+        """
+        if self.spec.kind == "server":
+            return await take_edit_of_server(self, self._program)
+        await self.restart()
 
     async def scale(self, count: int) -> None:
         """Run `count` replicas behind one address; without HTTP, replica 1 keeps it, and `replicas_file` lists all.

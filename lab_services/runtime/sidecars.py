@@ -23,7 +23,7 @@ from lab_services.runtime.spec_types import ServiceSpec, sidecar_name
 
 DRAIN_SECONDS = 0.5  # from "draining" in the file until the application leaves: the plane and the Envoys take notice
 SPREAD_SECONDS = 0.4  # from a change of the file until every Envoy obeys: its pause (REFRESH, twice at most), the plane
-ENVOY_SECONDS = 10.0  # until an Envoy is ready: mostly 0.1, and 6 with a control plane that answers nothing of use
+ENVOY_SECONDS = 20.0  # until an Envoy is ready: mostly 0.1, 6 with a control plane of no use, more when all is busy
 REFUSED = re.compile(r"(?:REST|gRPC) config for \S*[:.](\w+) rejected: (.+)")  # Envoy's log: what kind, and why
 
 
@@ -207,11 +207,12 @@ def _refusals(log: LogTail, node: MeshNode) -> list[str]:
 
 
 def waves(services: Mapping[str, ServiceSpec]) -> list[list[str]]:
-    """Return the order of stopping: applications, then their Envoys, then the control planes."""
+    """Return the order of stopping: applications, their Envoys, then control planes and who takes the last spans."""
     planes = {spec.plane for spec in services.values() if spec.plane}
     envoys = [name for name, spec in services.items() if spec.is_envoy]
-    others = [name for name in services if name not in envoys and name not in planes]
-    return [others, envoys, [name for name in services if name in planes]]
+    last = planes | {spec.telemetry for spec in services.values() if spec.telemetry}
+    others = [name for name in services if name not in envoys and name not in last]
+    return [others, envoys, [name for name in services if name in last]]
 
 
 def left_out(services: Mapping[str, ServiceSpec], skip: Iterable[str]) -> set[str]:

@@ -80,11 +80,11 @@ def load_spec(name: str, root: Path | None = None) -> LabSpec:
 
 
 def start_order(services: Mapping[str, ServiceSpec]) -> tuple[tuple[str, ...], ...]:
-    """Return the waves in which the services start: all that one needs stands in an earlier wave.
+    """Return the waves in which the services start: what one needs, and who takes its spans, is in an earlier one.
 
     A need outside `services` (skipped or replaced in this run) does not hold anything up.
     """
-    sorter = TopologicalSorter({n: [need for need in s.waits_for if need in services] for n, s in services.items()})
+    sorter = TopologicalSorter({n: [need for need in s.starts_after if need in services] for n, s in services.items()})
     sorter.prepare()
     waves = []
     while sorter.is_active():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import MappingProxyType
 
 from lab_services.runtime.lab_toml import Table, did_you_mean
+from lab_services.runtime.spec_cycle import refuse_cycle
 from lab_services.runtime.spec_launch import read_launch
+from lab_services.runtime.spec_metrics import read_metrics
 from lab_services.runtime.spec_protocol import read_protocol
 from lab_services.runtime.spec_server import read_config, refuse_odd_server
 from lab_services.runtime.spec_sidecar import read_labels, refuse_odd_sidecars
+from lab_services.runtime.spec_telemetry import read_telemetry, refuse_odd_telemetry
 from lab_services.runtime.spec_types import Kind, ServiceSpec, TaskSpec
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -20,9 +22,9 @@ BIKESHARE = PACKAGE / "bikeshare"
 SERVERS = PACKAGE / "servers"
 MOST_REPLICAS = 16
 SERVICE_KEYS = ("run", "use", "server", "needs", "calls", "env", "replicas", "launch", "speaks", "config",
-                "sidecar", "labels", "extra")  # fmt: skip
+                "sidecar", "labels", "extra", "metrics", "telemetry")  # fmt: skip
 TASK_KEYS = ("id", "title", "shape", "files", "checks", "red", "hints", "hints_for")
-OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT")  # set by the runtime for every service
+OWN_ENV = ("DATA_DIR", "SERVICE_NAME", "REPLICA", "PORT", "METRICS_PORT")  # set by the runtime for every service
 
 _SERVICE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PYTHON = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*", re.ASCII)
@@ -43,7 +45,8 @@ def read_services(table: Table, folder: Path) -> Mapping[str, ServiceSpec]:
     for name, service in services.items():
         _refuse_strangers(service, services, table.table(name))
     refuse_odd_sidecars(services, table)
-    _refuse_cycle(services, table)
+    refuse_odd_telemetry(services, table)
+    refuse_cycle(services, table)
     return MappingProxyType(services)
 
 
@@ -98,8 +101,10 @@ def _service(name: str, table: Table, folder: Path) -> ServiceSpec:
     env, config = _environment(table.table("env")), read_config(table, name, kind, folder, _configuration)
     refuse_odd_server(table, kind, target, replicas, env)
     sidecar = table.text("sidecar") if "sidecar" in table.entries else ""
-    labels = read_labels(table.table("labels"))
-    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config, sidecar, labels, extra)
+    metrics = read_metrics(table, name, kind, target, typescript, speaks)
+    watched = (metrics, read_telemetry(table, name, kind, speaks, typescript, extra))
+    mesh = (sidecar, read_labels(table.table("labels")))
+    return ServiceSpec(name, kind, target, needs, calls, env, replicas, launch, speaks, config, *mesh, extra, *watched)
 
 
 def _configuration(file: str, table: Table, folder: Path) -> str:
@@ -181,19 +186,6 @@ def _refuse_strangers(service: ServiceSpec, services: Mapping[str, ServiceSpec],
     both = set(service.needs) & set(service.calls)
     if both:
         raise table.refuse(f"{service.name} has {min(both)!r} in needs and in calls", next_step="keep one of them")
-
-
-def _refuse_cycle(services: Mapping[str, ServiceSpec], table: Table) -> None:
-    try:
-        TopologicalSorter({name: (*s.needs, *filter(None, (s.plane,))) for name, s in services.items()}).prepare()
-    except CycleError as error:
-        ring = list(reversed(error.args[1]))[:-1]  # graphlib names the needed one first
-        first = ring.index(min(ring, key=list(services).index))
-        drawn = " -> ".join([*ring[first:], *ring[:first], ring[first]])
-        raise table.refuse(
-            f"the services need each other in a circle: {drawn}",
-            next_step="move one of these names from 'needs' to 'calls': its URL is given, start order is free",
-        ) from None
 
 
 def _task(table: Table, folder: Path, shapes: tuple[str, ...], plain: bool, known: frozenset[str]) -> TaskSpec:

@@ -20,8 +20,10 @@ class ServiceSpec:
     `kind` says whose program `target` names: run (the learner's "rides:app" or "pricing.ts"), use (a finished
     one of the bikeshare) or server (a third-party one). `needs` are ready before it starts; `calls` need not be.
     `speaks` is http, grpc or tcp (a protocol of its own). `config` is a file of the lab that a server reads.
-    `extra` names the extra of the course whose packages it imports.
+    `extra` names the extra of the course whose packages it imports. `metrics` is where Prometheus finds its figures: a
+    path at its own address, or METRICS_PORT for `metrics = true` (spec_metrics.py).
     `sidecar` is the control plane of the Envoy beside each replica, `labels` are told to that plane and that Envoy.
+    `telemetry` is the service that its spans are sent to; the program is instrumented without a change of its code.
     Such an Envoy has a spec too, of the kind sidecar; no lab.toml writes it, and `target` names its application.
     """
 
@@ -38,6 +40,8 @@ class ServiceSpec:
     sidecar: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     extra: str = ""
+    metrics: str = ""
+    telemetry: str = ""
 
     @property
     def plane(self) -> str:
@@ -50,11 +54,21 @@ class ServiceSpec:
         return bool(self.plane) and self.kind in ("server", "sidecar")
 
     @property
+    def has_users(self) -> bool:
+        """True for a broker whose configuration says who may do what: each caller has a password."""
+        return bool(self.config) and (self.kind, self.target) == ("server", "nats")
+
+    @property
     def waits_for(self) -> tuple[str, ...]:
         """What has to be ready before it starts: its needs, its sidecar, and before an Envoy its control plane."""
         if not self.plane:
             return self.needs
         return tuple(dict.fromkeys((*self.needs, self.plane if self.is_envoy else sidecar_name(self.name))))
+
+    @property
+    def starts_after(self) -> tuple[str, ...]:
+        """What is started before it: all it waits for, and who takes its spans, who may be dead: that costs nothing."""
+        return tuple(dict.fromkeys((*self.waits_for, *filter(None, (self.telemetry,)))))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,17 +11,22 @@ from lab_services.errors import UnknownName
 from lab_services.runtime import states
 from lab_services.runtime.addresses import Addresses
 from lab_services.runtime.edges import Edges
+from lab_services.runtime.fresh_folder import fresh_folder
 from lab_services.runtime.logins import Logins
 from lab_services.runtime.processes import LauncherClient, launch_mode
 from lab_services.runtime.programs import grpc_program, python_program, server_program, tcp_program, typescript_program
 from lab_services.runtime.replica import Program, Replica
 from lab_services.runtime.scaling import refuse_count
+from lab_services.runtime.scraping import Scraping
+from lab_services.runtime.server_reload import hang_up
+from lab_services.runtime.server_wishes import server_wishes
 from lab_services.runtime.service import Service
 from lab_services.runtime.sidecars import Mesh, left_out, waves
 from lab_services.runtime.spec_types import ServiceSpec, sidecar_name
 from lab_services.runtime.states import ServiceState
 
-RELOADS = ("nats", "prometheus")  # servers that read their configuration again on SIGHUP, and keep every connection
+# Servers that read their configuration again on SIGHUP, and keep every connection.
+RELOADS = ("nats", "prometheus", "alertmanager")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class System:
         self._data = fresh_folder(run.scratch / "data")
         self._logs = logs = fresh_folder(run.scratch / "logs")
         self._skip = left_out(run.services, run.skip)
+        self._scraping = Scraping(run.services, self._data)
         self._mesh = Mesh(run.services, run.replace, self._data, env.get("COURSE_RUN", ""))
         self.services = {name: self._service(spec, launcher) for name, spec in run.services.items()}
         self._edges = Edges(launcher, logs, run.weather, run.seed) if run.weather else None
@@ -86,7 +89,7 @@ class System:
 
     def _state(self, service: Service) -> ServiceState:
         state = service.as_state(self._edges.targets_of(service.name) if self._edges else ())
-        return replace(state, url=self._logins.url(state.url)) if service.spec.config else state
+        return replace(state, url=self._logins.url(state.url)) if service.spec.has_users else state
 
     def data(self, name: str) -> Path:
         """Return the folder that a service keeps its data in."""
@@ -110,7 +113,7 @@ class System:
 
     async def _start_one(self, service: Service) -> None:
         try:
-            for name in service.spec.waits_for:
+            for name in service.spec.starts_after:
                 await self.services[name].settled.wait()
             missing = [n for n in service.spec.waits_for if not self._can_be_relied_on(n)]
             if service.name in self._skip and service.state == states.STOPPED:
@@ -120,6 +123,8 @@ class System:
             elif service.state not in (states.READY, states.PAUSED):
                 await self.start_service(service)
         finally:
+            if service.name not in self._skip:
+                self._scraping.follow(service)
             service.settled.set()
 
     async def start_service(self, service: Service) -> None:
@@ -129,7 +134,10 @@ class System:
             await beside.start()
         if beside is not None and len(service.replicas) < service.spec.replicas:
             await self.scale(service, service.spec.replicas)
-        await service.start()
+        try:
+            await service.start()
+        finally:
+            self._scraping.follow(service)
         if self._edges is not None:
             await self._edges.aim(service.name, service.url)
 
@@ -144,7 +152,10 @@ class System:
         beside = self._sidecar(service)
         if beside is not None and count > len(beside.replicas):
             await beside.scale(count)
-        await service.scale(count)
+        try:
+            await service.scale(count)
+        finally:
+            self._scraping.write()
         await self._mesh.spread()
         if beside is not None:
             await beside.scale(count)
@@ -174,17 +185,7 @@ class System:
         Raises:
             UnknownName: it is no server that can.
         """
-        service = self.service(name)
-        if service.spec.kind != "server" or service.spec.target not in RELOADS:
-            raise UnknownName(
-                f"{name} cannot read its configuration again while it runs",
-                where=name,
-                evidence="servers that can: " + ", ".join(RELOADS),
-                next_step=f'lab.restart("{name}")',
-            )
-        for replica in service.replicas:
-            if replica.process is not None and replica.state == states.READY:
-                replica.process.signal(signal.SIGHUP)
+        hang_up(self.service(name))
 
     async def close(self) -> None:
         """Stop every service, applications before their sidecars, and give the ports back."""
@@ -192,6 +193,7 @@ class System:
         for wave in waves(self._run.services):
             await asyncio.gather(*(self.services[name].close() for name in wave), return_exceptions=True)
         self._mesh.close()
+        self._scraping.close()
         if self._edges is not None:
             await self._edges.close()
 
@@ -200,8 +202,10 @@ class System:
         data = self._data / service.name
         data.mkdir(parents=True, exist_ok=True)
         env = {
+            **self._addresses.collector(spec),  # first: a collector of the learner's own takes its place
             **self._env,
             **self._addresses.env(spec, replica.number),
+            **self._scraping.env(spec, replica.number),
             **spec.env,
             "DATA_DIR": str(data),
             "SERVICE_NAME": service.name,
@@ -212,14 +216,10 @@ class System:
             plane = self.services[spec.plane].url.rpartition("//")[2]
             return self._mesh.program(spec, replica, env, plane, service.log, seconds)
         if spec.kind == "server":
-            node = service.nodes.node(replica) if service.nodes else None
-            if node:
-                data = data / f"node_{node.number}"
-                data.mkdir(exist_ok=True)
-            if spec.config:
-                shutil.copyfile(self._run.workspace / spec.config, data / "lab.conf")
+            if spec.has_users:
                 env |= self._logins.env()
-            return server_program(spec, data, env, seconds, replica, node)
+            wishes = server_wishes(service, replica, self.services, env, self._run.workspace)
+            return server_program(spec, data, env, seconds, replica, wishes)
         names = self._mesh.reached(spec)
         if spec.kind == "run" and spec.target.endswith(".ts"):
             return typescript_program(self._run.workspace / spec.target, data, env, seconds, replica, names)
@@ -237,13 +237,3 @@ class System:
 
 
 BIKESHARE = Path(__file__).parents[1] / "bikeshare"
-
-
-def fresh_folder(path: Path) -> Path:
-    """Return an empty folder at `path`; what was there is kept once, beside it, as <name>.before."""
-    before = path.with_name(path.name + ".before")
-    if path.exists():
-        shutil.rmtree(before, ignore_errors=True)
-        os.replace(path, before)
-    path.mkdir(parents=True)
-    return path

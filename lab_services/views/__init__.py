@@ -9,23 +9,29 @@ from __future__ import annotations
 from .chart import Chart
 from .charts import latency_chart, ratio_chart
 from .compare import ComparisonTable
+from .error_budget import ErrorBudget
 from .error_view import ErrorView, error_view
 from .logs import LogView
 from .mesh import MeshView
 from .mesh_costs import MeshCostsView
 from .predict import Outcome, Prediction, predict
+from .red_panels import RedPanels
 from .saga import SagaView
 from .saga_sequence import SagaMessage, SagaSequence
 from .sequence import Message, SequenceView
+from .service_map import ServiceMap
 from .status import StatusView
 from .streams import ConsumerFacts, StreamFacts, StreamsView
+from .telemetry_costs import TelemetryCostsView
 from .topology import TopologyView
 from .trace import TraceLine, TraceView
+from .waterfall import Waterfall
 
 __all__ = [
     "Chart",
     "ComparisonTable",
     "ConsumerFacts",
+    "ErrorBudget",
     "ErrorView",
     "LogView",
     "MeshCostsView",
@@ -33,16 +39,20 @@ __all__ = [
     "Message",
     "Outcome",
     "Prediction",
+    "RedPanels",
     "SagaMessage",
     "SagaSequence",
     "SagaView",
     "SequenceView",
+    "ServiceMap",
     "StatusView",
     "StreamFacts",
     "StreamsView",
+    "TelemetryCostsView",
     "TopologyView",
     "TraceLine",
     "TraceView",
+    "Waterfall",
     "error_view",
     "latency_chart",
     "predict",

@@ -74,12 +74,18 @@ def quiet_drawing() -> Iterator[None]:
 
 def paper(title: str, columns: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """Return a figure that no backend and no pyplot holds on to."""
+    figure, [axes] = paper_grid(title, 1, columns, height)
+    return figure, axes
+
+
+def paper_grid(title: str, rows: int, columns: int, row_height: float) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with several rows of axes, each `row_height` inches high."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, height), facecolor=PAPER, layout="constrained")
+    figure = Figure(figsize=(9.0, rows * row_height), facecolor=PAPER, layout="constrained")
     figure.suptitle(visible(title, 90), color=INK, fontsize=12)
-    axes = [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-    for one in axes:
-        one.tick_params(colors=INK)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    grid = [[figure.add_subplot(rows, columns, row * columns + at + 1) for at in range(columns)] for row in range(rows)]
+    for axes in (one for row in grid for one in row):
+        axes.tick_params(colors=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid

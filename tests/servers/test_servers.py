@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -105,12 +104,12 @@ def listens_on(process: subprocess.Popen[bytes]) -> set[str]:
 
 def test_servers_are_found_by_name_and_others_refused() -> None:
     """The names are those of the modules; another name is refused with the names that there are."""
-    assert server_names() == ["deno", "envoy", "nats", "prometheus", "temporal"]
+    assert server_names() == ["alertmanager", "deno", "envoy", "nats", "prometheus", "temporal"]
     for name in server_names():
         assert find_server(name).name == name
     with pytest.raises(SpecError, match="natz") as caught:
         find_server("natz")
-    assert "deno, envoy, nats, prometheus, temporal" in caught.value.evidence
+    assert "alertmanager, deno, envoy, nats, prometheus, temporal" in caught.value.evidence
     with pytest.raises(SpecError):
         find_server("../nats")
 
@@ -143,14 +142,6 @@ def test_a_program_that_is_missing_is_named_with_the_command_that_installs_it() 
     assert "no-such-server" in caught.value.what
     assert "no-such-package" in caught.value.evidence and "PATH" in caught.value.evidence
     assert caught.value.next_step == "brew install no-such-server"
-
-
-def test_prometheus_that_is_missing_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without Prometheus on PATH the error holds the command for this system and the one for conda."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingProgram) as caught:
-        find_server("prometheus").find()
-    assert "install prometheus" in caught.value.next_step and "conda" in caught.value.next_step
 
 
 def test_an_envoy_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -260,14 +251,3 @@ def test_envoy_comes_back_at_the_same_port(start: Start) -> None:
     first.process.kill()
     first.process.wait(10)
     assert start(envoy.SERVER, first.port).address == first.address
-
-
-def test_prometheus_starts_on_loopback(start: Start, needs_program: Callable[[str], str]) -> None:
-    """Prometheus chooses its port, is found at it, and answers a query."""
-    program = Path(needs_program("prometheus"))
-    began = time.monotonic()
-    running = start(find_server("prometheus"), program=program)
-    assert time.monotonic() - began < READY_SECONDS
-    assert listens_on(running.process) == {"127.0.0.1"}
-    answer = httpx.get(running.address + "/api/v1/query", params={"query": "1+1"}).json()
-    assert answer["data"]["result"][1] == "2"

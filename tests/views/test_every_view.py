@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab_services.errors import ServiceCrashed
-from lab_services.mesh.cost_facts import CostRound, MeshCosts, WayCosts
+from lab_services.measuring import Costs, Round, WayCosts
 from lab_services.mesh.facts import (
     ArrowFacts,
     CertificateFacts,
@@ -20,20 +20,28 @@ from lab_services.mesh.facts import (
     ReplicaFacts,
 )
 from lab_services.runtime.states import ReplicaState, ServiceState
+from lab_services.telemetry.budget import BudgetFacts, Window
+from lab_services.telemetry.red import RedFacts
+from lab_services.telemetry.spans import Dependency, Span, Trace
 from lab_services.views import (
     ComparisonTable,
     ConsumerFacts,
+    ErrorBudget,
     LogView,
     MeshCostsView,
     MeshView,
+    RedPanels,
     SagaSequence,
     SagaView,
     SequenceView,
+    ServiceMap,
     StatusView,
     StreamFacts,
     StreamsView,
+    TelemetryCostsView,
     TopologyView,
     TraceView,
+    Waterfall,
     error_view,
     latency_chart,
     predict,
@@ -65,10 +73,26 @@ def _mesh(text: str) -> MeshFacts:
     )
 
 
-def _costs(text: str) -> MeshCostsView:
-    rounds = (CostRound(1000, 1.0, 0.2, 0.1),)
-    ways = [WayCosts(name, at, 16.0 * at, (1.0, 2.0), (11.0,), rounds) for at, name in enumerate((text, text + "b"))]
-    return MeshCostsView(MeshCosts(tuple(ways)))
+def _costs(text: str) -> Costs:
+    rounds = (Round(1000, 1.0, 0.2, 0.1),)
+    names = enumerate((text, text + "b"))
+    return Costs(tuple(WayCosts(name, at, 30.0, 16.0 * at, (1.0, 2.0), (11.0,), rounds) for at, name in names))
+
+
+def _spans(text: str) -> Trace:
+    one = Span(text, text, text, text, 1.0, 2.0, True, span_id="1")
+    call = Span(text, text, text, "client", 1.5, 1.0, span_id="2", parent="1")
+    other = Span(text + "b", text, text, text, 0.5, 1.0, span_id="3", parent="2")
+    return Trace(text, (one, call, other, Span(text, text, text, "client", 0.5, 1.0, span_id="4", parent=text + "?")))
+
+
+def _panels(text: str) -> RedPanels:
+    facts = RedFacts(text, ((0.0, 2.0), (1.0, 4.0)), ((0.0, 0.0), (1.0, 1.0)), ((0.99, ((1.0, 0.02),)),))
+    return RedPanels(text, (facts, RedFacts(text + "b", (), (), ())))
+
+
+def _budget(text: str) -> ErrorBudget:
+    return ErrorBudget(text, BudgetFacts(0.99, (Window(text, 10.0, 1.0), Window("b", 0.0, 0.0))))
 
 
 # Each makes a view in which the text stands wherever text can stand.
@@ -85,9 +109,20 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "mesh": lambda text: MeshView(text, _mesh(text)),
     "calls of a mesh": lambda text: MeshView(text, _mesh(text)).calls(),
     "certificates": lambda text: MeshView(text, _mesh(text)).certificates(),
-    "costs": _costs,
-    "numbers of costs": lambda text: _costs(text).numbers(),
-    "published costs": lambda text: _costs(text).published(),
+    "costs": lambda text: MeshCostsView(_costs(text)),
+    "numbers of costs": lambda text: MeshCostsView(_costs(text)).numbers(),
+    "published costs": lambda text: MeshCostsView(_costs(text)).published(),
+    "costs of telemetry": lambda text: TelemetryCostsView(_costs(text)),
+    "numbers of telemetry": lambda text: TelemetryCostsView(_costs(text)).numbers(),
+    "waterfall": lambda text: Waterfall(_spans(text), text),
+    "times of a waterfall": lambda text: Waterfall(_spans(text), text).times(),
+    "no trace": lambda text: Waterfall(Trace(text), text),
+    "service map": lambda text: ServiceMap([_spans(text), Dependency(text, "c" + text, 3)], text),
+    "times of a service map": lambda text: ServiceMap([_spans(text)], text).times(),
+    "red panels": _panels,
+    "numbers of red": lambda text: _panels(text).numbers(),
+    "error budget": _budget,
+    "numbers of a budget": lambda text: _budget(text).numbers(),
     "logs": lambda text: LogView(text, [text, text.encode("utf-8", "surrogateescape")], dropped=3),
     "trace": lambda text: TraceView("r-1", [(text, f"{text} r-1", 1.0)]),
     "compare": lambda text: ComparisonTable(text, (text, "n"), [(text, 1), (text, None)]),
@@ -98,7 +133,7 @@ VIEWS: dict[str, Callable[[str], Any]] = {
     "ratios": lambda text: ratio_chart(text, {text: 1.5}, band=(1.0, 2.0), source=text),
     "latency": lambda text: latency_chart(text, {text: [1.0, 2.0]}),
 }
-DIAGRAMS = {"topology", "mesh", "sequence", "saga", "saga sequence"}
+DIAGRAMS = {"topology", "mesh", "sequence", "saga", "saga sequence", "service map"}
 
 
 @pytest.mark.parametrize("kind", sorted(VIEWS.keys() - DIAGRAMS))
