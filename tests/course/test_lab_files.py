@@ -29,7 +29,7 @@ def files_of(folder: Path) -> list[str]:
 
 def with_zones(folder: Path) -> list[Path]:
     """Return the files of a folder that may have zones."""
-    return sorted(path for path in folder.glob("*.*") if path.suffix in (".py", ".ts", ".proto", ".conf"))
+    return sorted(path for path in folder.glob("*.*") if path.suffix in (".py", ".ts", ".proto", ".conf", ".yml"))
 
 
 def check_functions(lab: str) -> list[ast.FunctionDef]:
@@ -90,7 +90,7 @@ def test_the_solution_says_why(lab: str) -> None:
     """Every zone of a solution carries a comment with the reason."""
     for path in with_zones(ROOT / "solutions" / lab):
         for zone in zones(path.read_text()):
-            sign = "# " if path.suffix == ".py" else "// "
+            sign = "# " if path.suffix in (".py", ".yml") else "// "
             assert any(sign in line for line in zone.lines), f"{path.name}, zone {zone.task}"
 
 
